@@ -1,0 +1,147 @@
+r"""The `--select` text that picks exactly given nodes, for any name that dbt allows.
+
+A name that no other candidate has anywhere in its path is written as a person would write it:
+`orders`. Any other is written as an anchored glob of its whole path, `fqn:[s]hop.marts.orders`:
+without a wildcard dbt matches a path as a prefix, so that `marts` would pick a folder too. Rules of
+dbt's own: dbt-core, graph/selector_methods.py (is_selected_node) and graph/cli.py (parse_union).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from include.manifest import Node
+
+_PLAIN = re.compile(r"[A-Za-z0-9_]+")
+
+# Characters that a glob cannot hold inside a class of their own: dbt splits the text at spaces and
+# commas, and its parser stops at a line break. Each stands as a class that does not contain it
+# literally: controls and the space are what is below "!"; the comma lies between "+" and "-".
+_SPACE = "[!!-\U0010fffd]"
+_COMMA = "[+--]"
+_NOT_PLUS_MINUS = "[!+-]"
+_DOT = "[--/]"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The nodes that one dbt command can pick from, indexed: `owners` counts the nodes that have a
+    path segment (the versions of a model are one), `paths` has the nodes of a package and path.
+    """
+
+    owners: Mapping[str, int]
+    paths: Mapping[tuple[str, str], tuple[Node, ...]]
+
+
+def candidates(nodes: Iterable[Node]) -> Candidates:
+    """The index of `nodes`."""
+    owners = set()
+    paths = defaultdict(list)
+    for node in nodes:
+        path, owner = (node.fqn[:-1],) * 2 if node.versioned else (node.fqn, node.unique_id)
+        owners.update((part, owner) for segment in path for part in segment.split("."))
+        paths[_path(node)].append(node)
+    return Candidates(
+        Counter(part for part, _ in owners), {path: tuple(found) for path, found in paths.items()}
+    )
+
+
+def select(wanted: Iterable[Node], among: Candidates) -> tuple[str, ...]:
+    """The arguments that pick exactly `wanted`, and no test beside them, out of the candidates."""
+    return "--select", *sorted({_short(node, among) or exact(node, among) for node in wanted})
+
+
+def select_tests(
+    wanted: Iterable[Node], among: Candidates, nodes: Mapping[str, Node]
+) -> tuple[str, ...]:
+    """`select` for tests, also where tests of one name differ in nothing but what they test.
+
+    A test is then picked as that name among the tests of each of its parents (dbt's eager indirect
+    selection), and one that shares these parents and has more of them is excluded.
+    """
+    wanted = tuple(wanted)
+    rivals = {test: _rivals(test, wanted, among) for test in wanted}
+    if not any(rivals.values()):
+        return (*select(wanted, among), "--indirect-selection", "empty")
+    picked = {",".join((exact(t, among), *_parents(t.parents, nodes))) for t in wanted}
+    excluded = {
+        ",".join((exact(rival, among), *_parents(more[:1], nodes)))
+        for test in wanted
+        for rival in rivals[test]
+        if (more := sorted(set(rival.parents) - set(test.parents)))
+        and set(test.parents) < set(rival.parents)
+    }
+    exclude = ("--exclude", *sorted(excluded)) if excluded else ()
+    return "--select", *sorted(picked), *exclude, "--indirect-selection", "eager"
+
+
+def exact(node: Node, among: Candidates) -> str:
+    """An anchored glob of the whole path, and the file where two paths read the same."""
+    criteria = _anchored(node)
+    if any(_file(other) != _file(node) for other in among.paths[_path(node)]):
+        criteria.append(f"file:{_glob(_file(node))}")
+    return ",".join(criteria)
+
+
+def source(node: Node) -> str:
+    """The value of `--select` that picks exactly the source table `node`."""
+    return f"source:{_glob(node.package)}." + ".".join(
+        _glob(part).replace(".", _DOT) for part in node.fqn[-2:]
+    )
+
+
+def _anchored(node: Node) -> list[str]:
+    path = ".".join(node.fqn)
+    criteria = [f"fqn:[{path[0]}]{_glob(path[1:])}", f"package:{node.package}"]
+    if "," in path:
+        criteria.append("fqn:" + _glob(path, comma=_NOT_PLUS_MINUS))
+    return criteria
+
+
+def _short(node: Node, among: Candidates) -> str | None:
+    """The name as a person would write it, if that is exact."""
+    own = node.fqn[-2:] if node.versioned else node.fqn[-1:]
+    if all(map(_PLAIN.fullmatch, own)) and among.owners[own[0]] == 1:
+        return ".".join(own)
+    return None
+
+
+def _rivals(test: Node, wanted: tuple[Node, ...], among: Candidates) -> tuple[Node, ...]:
+    """The tests that `exact` would pick besides: of the same package, path, name and file."""
+    alike = among.paths[_path(test)]
+    return tuple(t for t in alike if t not in wanted and _file(t) == _file(test))
+
+
+def _parents(parents: Iterable[str], nodes: Mapping[str, Node]) -> Iterator[str]:
+    for parent in map(nodes.__getitem__, parents):
+        if parent.resource_type == "source":
+            yield source(parent)
+        else:
+            yield from _anchored(parent)
+
+
+def _path(node: Node) -> tuple[str, str]:
+    return node.package, ".".join(node.fqn)
+
+
+def _file(node: Node) -> str:
+    return PurePosixPath(node.path).name
+
+
+def _glob(text: str, comma: str = _COMMA) -> str:
+    """`text` as a glob of itself alone, without what dbt, Jinja or a glob would read in it."""
+    return "".join(_character(char, comma) for char in text)
+
+
+def _character(char: str, comma: str) -> str:
+    if char.isalnum() or char in "._-/":
+        return char
+    if char <= " ":
+        return _SPACE
+    if char == ",":
+        return comma
+    return f"[{char}]" if char not in "!^]" else char

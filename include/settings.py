@@ -1,0 +1,142 @@
+"""Every environment variable that the project reads, with its default and its meaning.
+
+Nothing else in the project reads the environment. Paths are found from this file's own place, so
+the same code works in the Astro image, under `astro dev start --standalone` and in a bare checkout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+Name = str
+"""A text that can stand as a name in a template: `{{ conn.<name>.host }}`."""
+
+
+class SettingsError(ValueError):
+    """An environment variable holds a value that it cannot have."""
+
+
+def _setting(variable: str, meaning: str, default: str):
+    """A dataclass field that is read from `variable`; `default` is the text read when it is unset.
+
+    A default that starts with `./` is a path below the project's root.
+    """
+    return field(metadata={"variable": variable, "meaning": meaning, "default": default})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the project was told by its environment (see `load`)."""
+
+    project_dir: Path = _setting(
+        "DBT_PROJECT_DIR", "the dbt project: the folder of `dbt_project.yml`", "./include/dbt"
+    )
+    profiles_dir: Path = _setting(
+        "DBT_PROFILES_DIR", "the folder of `profiles.yml`", "./include/dbt"
+    )
+    dbt: Path = _setting(
+        "DBT_EXECUTABLE",
+        "the `dbt` command, in a virtual environment of its own",
+        "./.dbt/venv/bin/dbt",
+    )
+    manifest: Path = _setting(
+        "DBT_MANIFEST",
+        "the manifest that the DAG is made from; outside the folders that the Astro CLI mounts",
+        "./.dbt/manifest/manifest.json",
+    )
+    connection: Name = _setting(
+        "DBT_CONNECTION", "the Airflow connection of the warehouse", "warehouse"
+    )
+    retries: int = _setting(
+        "DBT_RETRIES",
+        "how often a task is tried again; a test that failed on its data never is",
+        "2",
+    )
+    retry_delay: int = _setting(
+        "DBT_RETRY_DELAY",
+        "seconds before the first retry; each further one waits twice as long",
+        "60",
+    )
+    select: str = _setting(
+        "DBT_SELECT",
+        "limits the DAG: dbt's `--select`, resolved by dbt when the manifest is built",
+        "",
+    )
+    exclude: str = _setting("DBT_EXCLUDE", "limits the DAG: dbt's `--exclude`, likewise", "")
+    selector: str = _setting(
+        "DBT_SELECTOR", "limits the DAG: the name of a selector in `selectors.yml`, likewise", ""
+    )
+    state: str = _setting(
+        "DBT_SELECT_STATE", "the folder of an earlier manifest, for `state:` in `DBT_SELECT`", ""
+    )
+    gate_tests: bool = _setting(
+        "DBT_GATE_TESTS", "a failed test holds back what `dbt build` would skip", "true"
+    )
+    unit_tests: bool = _setting("DBT_UNIT_TESTS", "unit tests run before their model", "false")
+    source_freshness: bool = _setting(
+        "DBT_SOURCE_FRESHNESS",
+        "sources with a freshness rule are checked before they are read",
+        "false",
+    )
+    saved_queries: bool = _setting(
+        "DBT_SAVED_QUERIES", "saved queries with exports get a task", "false"
+    )
+
+
+def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
+    """The settings of `environ`; a variable that is unset or empty has its default.
+
+    Raises SettingsError, naming the variable, for a value of the wrong kind.
+    """
+    parse = {
+        "Path": lambda _, text: root / text,
+        "bool": _boolean,
+        "int": _integer,
+        "Name": _name,
+        "str": lambda _, text: text,
+    }
+    return Settings(
+        **{
+            f.name: parse[f.type](
+                f.metadata["variable"], environ.get(f.metadata["variable"]) or f.metadata["default"]
+            )
+            for f in fields(Settings)
+        }
+    )
+
+
+def table() -> list[tuple[str, str, str]]:
+    """(variable, default, meaning) of every setting, for the README's table and its test."""
+    return [
+        (f.metadata["variable"], f.metadata["default"].removeprefix("./"), f.metadata["meaning"])
+        for f in fields(Settings)
+    ]
+
+
+def _boolean(variable: str, text: str) -> bool:
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise SettingsError(f"{variable} is {text!r}; it takes true or false")
+
+
+def _integer(variable: str, text: str) -> int:
+    if text.strip().isdecimal():
+        return int(text)
+    raise SettingsError(f"{variable} is {text!r}; it takes a whole number")
+
+
+def _name(variable: str, text: str) -> str:
+    if text.isidentifier():
+        return text
+    raise SettingsError(f"{variable} is {text!r}; it takes letters, digits and underscores")

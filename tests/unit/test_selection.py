@@ -1,0 +1,94 @@
+from include import selection
+from tests.unit.tiny import manifest, node
+
+
+def arguments(*wanted, others=()):
+    everything = [*wanted, *others]
+    return selection.select(wanted, selection.candidates(everything))
+
+
+def test_a_name_that_stands_nowhere_else_is_the_whole_selector():
+    assert arguments(node("model.shop.orders")) == ("--select", "orders")
+
+
+def test_a_name_that_is_a_folder_or_stands_in_another_package_is_selected_by_its_path():
+    """Unanchored, `orders` would be a prefix of everything in the folder of that name."""
+    orders = node("model.shop.orders")
+    inside = node("model.shop.lines", fqn=("shop", "orders", "lines"))
+    foreign = node("model.lib.orders")
+    expected = ("--select", "fqn:[s]hop.orders,package:shop")
+    assert arguments(orders, others=[inside]) == expected
+    assert arguments(orders, others=[foreign]) == expected
+
+
+def test_a_version_is_selected_with_its_name():
+    assert arguments(node("model.shop.a.v2"), others=[node("model.shop.a.v1")]) == (
+        "--select",
+        "a.v2",
+    )
+
+
+def test_names_with_special_characters_are_globs_that_hold_none_of_them():
+    """Spaces and commas separate selectors, `+` and `@` walk the graph, braces are Jinja's."""
+    names = {
+        "a b": "fqn:[s]hop.a[!!-\U0010fffd]b,package:shop",
+        "a,b": "fqn:[s]hop.a[+--]b,package:shop,fqn:shop.a[!+-]b",
+        "@a+": "fqn:[s]hop.[@]a[+],package:shop",
+        "{{ a }}": "fqn:[s]hop.[{][{][!!-\U0010fffd]a[!!-\U0010fffd][}][}],package:shop",
+        "a*b?[c]": "fqn:[s]hop.a[*]b[?][[]c],package:shop",
+        "$(a)`;&'\"": "fqn:[s]hop.[$][(]a[)][`][;][&]['][\"],package:shop",
+        "größe": "fqn:[s]hop.größe,package:shop",
+    }
+    for name, selector in names.items():
+        assert arguments(node("model.shop.x", name=name, fqn=("shop", name))) == (
+            "--select",
+            selector,
+        )
+
+
+def test_paths_that_read_the_same_are_told_apart_by_their_file():
+    """dbt takes the dot in a name for a folder."""
+    dotted = node(
+        "model.shop.a.b", name="a.b", fqn=("shop", "a.b"), path="models/a.b.sql", versioned=False
+    )
+    nested = node("model.shop.b", fqn=("shop", "a", "b"), path="models/a/b.sql")
+    assert arguments(dotted, others=[nested]) == (
+        "--select",
+        "fqn:[s]hop.a.b,package:shop,file:a.b.sql",
+    )
+    assert arguments(nested, others=[dotted]) == (
+        "--select",
+        "fqn:[s]hop.a.b,package:shop,file:b.sql",
+    )
+
+
+def test_tests_of_one_name_are_told_apart_by_what_they_test():
+    same = {"name": "is_valid", "fqn": ("shop", "is_valid"), "path": "models/_models.yml"}
+    first = node("test.shop.is_valid.1", "model.shop.a", **same)
+    second = node("test.shop.is_valid.2", "source.shop.raw.t", **same)
+    third = node("test.shop.is_valid.3", "model.shop.a", "model.shop.b", **same)
+    m = manifest(
+        node("model.shop.a"), node("model.shop.b"), node("source.shop.raw.t"), first, second, third
+    )
+    among = selection.candidates([first, second, third])
+    path = "fqn:[s]hop.is_valid,package:shop"
+    assert selection.select_tests([first], among, m.nodes) == (
+        "--select",
+        f"{path},fqn:[s]hop.a,package:shop",
+        "--exclude",
+        f"{path},fqn:[s]hop.b,package:shop",
+        "--indirect-selection",
+        "eager",
+    )
+    assert selection.select_tests([second], among, m.nodes) == (
+        "--select",
+        f"{path},source:shop.raw.t",
+        "--indirect-selection",
+        "eager",
+    )
+    assert selection.select_tests([first, second, third], among, m.nodes) == (
+        "--select",
+        path,
+        "--indirect-selection",
+        "empty",
+    )

@@ -1,0 +1,64 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from include.settings import ROOT, Settings, SettingsError, load, table
+
+
+def test_without_any_variable_every_path_lies_in_the_project():
+    found = load({}, root=Path("/p"))
+    assert (found.project_dir, found.dbt, found.manifest) == (
+        Path("/p/include/dbt"),
+        Path("/p/.dbt/venv/bin/dbt"),
+        Path("/p/.dbt/manifest/manifest.json"),
+    )
+    assert (found.connection, found.gate_tests, found.unit_tests) == ("warehouse", True, False)
+
+
+def test_a_variable_that_is_set_wins_and_an_empty_one_does_not():
+    found = load({"DBT_PROJECT_DIR": "/elsewhere", "DBT_MANIFEST": "", "DBT_GATE_TESTS": "Off"})
+    assert found.project_dir == Path("/elsewhere")
+    assert found.manifest == ROOT / ".dbt/manifest/manifest.json"
+    assert found.gate_tests is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("DBT_UNIT_TESTS", "perhaps", "DBT_UNIT_TESTS is 'perhaps'; it takes true or false"),
+        ("DBT_RETRIES", "-1", "DBT_RETRIES is '-1'; it takes a whole number"),
+        (
+            "DBT_CONNECTION",
+            "my-warehouse",
+            "DBT_CONNECTION is 'my-warehouse'; it takes letters, digits and underscores",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(variable, value, message):
+    with pytest.raises(SettingsError) as error:
+        load({variable: value})
+    assert str(error.value) == message
+
+
+def test_every_setting_is_in_the_readme_with_its_default_and_meaning():
+    readme = (ROOT / "README.md").read_text()
+    rows = [
+        f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
+        for name, default, meaning in table()
+    ]
+    assert [row for row in rows if row not in readme] == []
+    assert len(rows) == len(fields(Settings))
+
+
+def test_nothing_else_reads_the_environment():
+    """`os.environ` stands in settings.py, and where a child process is given its environment."""
+    reads = {
+        str(path.relative_to(ROOT))
+        for folder in ("dags", "include", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        if "environ" in path.read_text() or "getenv" in path.read_text()
+    }
+    assert reads - {"include/settings.py"} <= {"include/dbt_operator.py"} | {
+        f"include/warm/{path.name}" for path in (ROOT / "include/warm").glob("*.py")
+    }
