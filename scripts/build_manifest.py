@@ -1,0 +1,124 @@
+"""Has dbt build the manifest that the DAG is made from: `python3 scripts/build_manifest.py`.
+
+dbt compiles the project without a database, and lists what DBT_SELECT and its like leave in; only
+when both went well does the new manifest take the place of the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from include import settings
+
+PACKAGE_FILES = ("packages.yml", "dependencies.yml")
+
+# Without a database: both options, and no model whose `is_incremental()` looks for its table.
+COMPILE = (
+    *("compile", "--no-introspect", "--no-populate-cache"),
+    *("--exclude", "config.materialized:incremental"),
+)
+LIST = ("ls", "--quiet", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
+# What dbt-core says of a model that queries the database while it is compiled.
+NO_DATABASE = "connection never acquired"
+
+
+class BuildError(RuntimeError):
+    """The manifest could not be built; the message says why and that the last one is still there.
+
+    `output` is what dbt printed.
+    """
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+def main() -> int:
+    """Builds the manifest of the settings; 1 and dbt's own message where dbt fails."""
+    config = settings.load()
+    try:
+        build(config)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"manifest: {config.manifest}")
+    return 0
+
+
+def build(config: settings.Settings) -> None:
+    """Writes the manifest at `config.manifest`. Raises BuildError, and then leaves it as it was."""
+    if not os.access(config.dbt, os.X_OK):
+        raise BuildError(f"No dbt at {config.dbt}. Install it with: make manifest")
+    config.manifest.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=config.manifest.parent) as folder:
+        if any((config.project_dir / name).exists() for name in PACKAGE_FILES):
+            run_dbt(config, folder, ["deps"])
+        try:
+            run_dbt(config, folder, COMPILE)
+        except BuildError as error:
+            if NO_DATABASE not in error.output:
+                raise
+            print("A model needs the database to be compiled: dbt parse builds the manifest.")
+            run_dbt(config, folder, ["parse"])
+        built = Path(folder) / "manifest.json"
+        if selection := selection_arguments(config):
+            listed = run_dbt(config, folder, [*LIST, *selection])
+            ids = [json.loads(line)["unique_id"] for line in listed.splitlines()]
+            write_selection(built, ids)
+        built.replace(config.manifest)
+
+
+def selection_arguments(config: settings.Settings) -> list[str]:
+    """dbt's own selection arguments, from the settings; [] for the whole project."""
+    given = {
+        "--select": config.select,
+        "--exclude": config.exclude,
+        "--selector": config.selector,
+        "--state": config.state,
+    }
+    return [part for option, value in given.items() if value for part in (option, value)]
+
+
+def write_selection(manifest: Path, unique_ids: list[str]) -> None:
+    """Adds the ids to the manifest under `selected`. Raises BuildError if there are none."""
+    if not unique_ids:
+        raise BuildError(
+            "DBT_SELECT, DBT_EXCLUDE and DBT_SELECTOR leave nothing of the project in."
+        )
+    raw = json.loads(manifest.read_bytes())
+    raw["selected"] = sorted(unique_ids)
+    manifest.write_text(json.dumps(raw))
+
+
+def run_dbt(config: settings.Settings, folder: str, argv: Sequence[str]) -> str:
+    """Runs dbt with its output shown and returns what it printed. Raises BuildError if it fails."""
+    places = ["--project-dir", config.project_dir, "--profiles-dir", config.profiles_dir]
+    if argv[0] != "deps":
+        places += ["--target-path", folder]
+    done = subprocess.run(
+        [config.dbt, *argv, *places, "--log-path", folder],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if argv[0] != "ls" or done.returncode:
+        print(done.stdout, end="", flush=True)
+    if done.returncode:
+        kept = f" {config.manifest} is still the last good one." if config.manifest.exists() else ""
+        raise BuildError(
+            f"dbt {argv[0]} failed with exit code {done.returncode}.{kept}", done.stdout
+        )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
