@@ -1,0 +1,133 @@
+"""One dbt command as an Airflow task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+)
+
+from include import settings
+
+# The statuses of dbt's results that make its exit code 1 (dbt-core: contracts, RunStatus and such).
+FAILED = frozenset(("error", "fail", "partial success", "runtime error"))
+
+
+class DbtOperator(BashOperator):
+    """Runs `dbt` with `argv` against the warehouse of an Airflow connection.
+
+    The command is plain dbt with nothing secret in it; the warehouse comes by the environment, and
+    paths of this machine are added when it runs, so that they are in no serialized DAG. Each try
+    has a target and a log folder of its own, removed at its end: tasks share no local disk.
+
+    Raises AirflowFailException, which is not retried, when nothing but data tests failed.
+    """
+
+    def __init__(self, *, argv: Iterable[str], connection: str, **kwargs: Any) -> None:
+        super().__init__(
+            # A task process's standard input is its socket to Airflow's supervisor: not for dbt.
+            bash_command=f"{shlex.join(('dbt', *argv))} < /dev/null",
+            env=warehouse(connection),
+            append_env=True,
+            skip_on_exit_code=None,
+            do_xcom_push=False,
+            **kwargs,
+        )
+        self.connection = connection
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        try:
+            super().render_template_fields(context, jinja_env)
+        except AirflowNotFoundException:
+            raise AirflowFailException(
+                f"No Airflow connection {self.connection!r}. Define it with the environment "
+                f"variable AIRFLOW_CONN_{self.connection.upper()} (see .env.example) or with: "
+                f"airflow connections add {self.connection} --conn-type postgres --conn-host …"
+            ) from None
+
+    def get_env(self, context: Any) -> dict[str, str]:
+        # Not a template: what is secret in an extra is not always masked in a rendered field.
+        extra = Connection.get(self.connection).extra or "{}"
+        return super().get_env(context) | self._places | {"WAREHOUSE_EXTRA": extra}
+
+    def execute(self, context: Any) -> None:
+        config = settings.load()
+        require_dbt(config.dbt)
+        with TemporaryDirectory(prefix="dbt-") as folder:
+            self._places = places(config, Path(folder), os.environ["PATH"])
+            try:
+                super().execute(context)
+            except AirflowException as error:
+                raise failure(results(Path(folder)), error) from None
+
+
+def warehouse(connection: str) -> dict[str, str]:
+    """The environment that `profiles.yml` reads, as templates on the Airflow connection.
+
+    In a Postgres connection of Airflow the field `schema` is the database. dbt scrubs variables
+    that start with DBT_ENV_SECRET_ from its logs, Airflow masks passwords in rendered fields.
+    """
+    fields = {
+        "WAREHOUSE_HOST": "host",
+        "WAREHOUSE_PORT": "port",
+        "WAREHOUSE_USER": "login",
+        "WAREHOUSE_DATABASE": "schema",
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "password",
+    }
+    return {name: f"{{{{ conn.{connection}.{field} or '' }}}}" for name, field in fields.items()}
+
+
+def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
+    """The paths of this machine that dbt takes from its environment; `folder` is this try's own."""
+    return {
+        "PATH": f"{config.dbt.parent}{os.pathsep}{path}",
+        "DBT_PROJECT_DIR": str(config.project_dir),
+        "DBT_PROFILES_DIR": str(config.profiles_dir),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_USE_COLORS": "false",
+    }
+
+
+def require_dbt(dbt: Path) -> None:
+    """Raises AirflowFailException, with the command that mends it, where `dbt` cannot be run."""
+    if not os.access(dbt, os.X_OK):
+        raise AirflowFailException(
+            f"No dbt at {dbt}. Install it with: make manifest (in an Astro project: rebuild the "
+            "image), or name another one in DBT_EXECUTABLE"
+        )
+
+
+def results(folder: Path) -> list[Mapping[str, Any]]:
+    """The results in a try's run_results.json (for freshness: sources.json); [] without one."""
+    for name in ("run_results.json", "sources.json"):
+        try:
+            return json.loads((folder / "target" / name).read_bytes())["results"]
+        except (OSError, ValueError, KeyError):
+            continue
+    return []
+
+
+def failure(found: Iterable[Mapping[str, Any]], error: AirflowException) -> AirflowException:
+    """What a failed command raises: every node that failed, with dbt's message.
+
+    A test that failed on its data ("fail") does not heal by repetition; what could not be executed
+    ("error": a lost connection, say) may.
+    """
+    failed = [result for result in found if result["status"] in FAILED]
+    if not failed:
+        return AirflowException(f"{error} dbt's own message is above.")
+    lines = "\n".join(f"  {r['status']}: {r['unique_id']}: {r.get('message')}" for r in failed)
+    kind = AirflowFailException if {r["status"] for r in failed} == {"fail"} else AirflowException
+    return kind(f"dbt reports {len(failed)} failed:\n{lines}")

@@ -1,0 +1,152 @@
+"""DAG integrity: what `astro dev pytest` runs. Needs the manifest, but no database."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+
+from include import settings
+from tests.dags.conftest import GRAPH, serialized
+
+
+def test_the_dag_folder_has_no_import_errors(dagbag):
+    assert dagbag.import_errors == {}
+    assert list(dagbag.dags) == ["dbt_dag"]
+
+
+def test_the_dag_runs_daily_without_catchup_and_one_run_at_a_time(dag):
+    assert (dag.schedule, dag.catchup, dag.max_active_runs) == ("@daily", False, 1)
+    assert dag.tags == {"dbt"}
+    assert "Every dbt model as a task of its own" in dag.doc_md
+
+
+def test_every_task_is_retried_twice_with_exponential_backoff(dag):
+    assert dag.default_args["retries"] == 2
+    policy = {
+        (t.retries, t.retry_delay, t.retry_exponential_backoff, t.max_retry_delay)
+        for t in dag.tasks
+    }
+    assert policy == {(2, timedelta(seconds=60), 2, timedelta(hours=1))}
+
+
+def test_tasks_and_edges_are_exactly_those_of_the_sample_project(dag):
+    """sample_graph.txt has a line for each task: its id and what it waits for."""
+    lines = [f"{task.task_id} <- {', '.join(sorted(task.upstream_task_ids))}" for task in dag.tasks]
+    assert sorted(line.rstrip() for line in lines) == GRAPH.read_text().splitlines()
+    downstream = {(t.task_id, d) for t in dag.tasks for d in t.downstream_task_ids}
+    assert downstream == {(u, t.task_id) for t in dag.tasks for u in t.upstream_task_ids}
+
+
+def test_the_graph_has_no_cycle(dag):
+    dag.check_cycle()
+
+
+def test_every_command_is_plain_dbt_that_selects_something(dag):
+    verbs = {tuple(task.bash_command.split()[:2]) for task in dag.tasks}
+    assert verbs == {("dbt", "run"), ("dbt", "seed"), ("dbt", "snapshot"), ("dbt", "test")}
+    assert all(" --select " in task.bash_command for task in dag.tasks)
+
+
+def test_task_groups_follow_the_folders_of_the_dbt_project(dag):
+    groups = {group_id for group_id in dag.task_group.get_task_group_dict() if group_id}
+    assert groups == {
+        "intermediate",
+        "marts",
+        "seeds",
+        "snapshots",
+        "staging",
+        "staging__jaffle_shop",
+        "staging__stripe",
+        "tests",
+        "tests__staging",
+        "tests__staging__jaffle_shop",
+        "tests__staging__stripe",
+    }
+
+
+def test_no_field_of_the_dag_holds_a_secret(dag):
+    """The warehouse is in the tasks only as a template on the connection."""
+    environment = {
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "{{ conn.warehouse.password or '' }}",
+        "WAREHOUSE_DATABASE": "{{ conn.warehouse.schema or '' }}",
+        "WAREHOUSE_HOST": "{{ conn.warehouse.host or '' }}",
+        "WAREHOUSE_PORT": "{{ conn.warehouse.port or '' }}",
+        "WAREHOUSE_USER": "{{ conn.warehouse.login or '' }}",
+    }
+    assert [task.env for task in dag.tasks if task.env != environment] == []
+    assert [task.bash_command for task in dag.tasks if "conn." in task.bash_command] == []
+
+
+SERIALIZE = """
+from airflow.dag_processing.dagbag import DagBag
+from tests.dags.conftest import serialized
+bag = DagBag("dags")
+assert not bag.import_errors, bag.import_errors
+open("serialized.json", "w").write(serialized(bag.dags["dbt_dag"]))
+"""
+
+
+def test_the_serialized_dag_is_the_same_in_another_checkout_with_another_hash_seed(dag, tmp_path):
+    """Otherwise each parse would make a new version of the DAG in Airflow's database."""
+    checkout = tmp_path / "an other checkout"
+    for folder in ("dags", "tests"):
+        shutil.copytree(settings.ROOT / folder, checkout / folder)
+    shutil.copytree(
+        settings.ROOT / "include", checkout / "include", ignore=shutil.ignore_patterns("dbt")
+    )
+    environment = os.environ | {
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": str(checkout),
+        "DBT_MANIFEST": str(settings.load().manifest),
+        "AIRFLOW_CONN_WAREHOUSE": "postgres://someone:hunter2@somewhere/else",
+    }
+    subprocess.run([sys.executable, "-c", SERIALIZE], cwd=checkout, env=environment, check=True)
+    other = (checkout / "serialized.json").read_text()
+    assert other == serialized(dag)
+    assert "hunter2" not in other
+    assert str(settings.ROOT) not in other
+
+
+def test_a_task_process_builds_only_its_own_task():
+    """Every task process reads the DAG file again; Airflow says which task it is for."""
+    with _airflow_parsing_context_manager(dag_id="dbt_dag", task_id="model.jaffle_shop.orders"):
+        bag = DagBag(str(settings.ROOT / "dags"))
+    assert bag.import_errors == {}
+    assert bag.dags["dbt_dag"].task_ids == ["model.jaffle_shop.orders"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No manifest at {path}. Build it with: make manifest"),
+        ('{"metadata": ', "The manifest at {path} is not JSON"),
+        ('{"nodes": {}}', "{path} is not a dbt manifest"),
+        (
+            json.dumps({"metadata": {"dbt_schema_version": "manifest/v99.json"}}),
+            "{path} is a manifest of version v99; this project reads v12",
+        ),
+    ],
+    ids=["missing", "truncated", "another file", "unknown version"],
+)
+def test_a_bad_manifest_is_an_import_error_that_says_what_to_do(
+    errors_with, tmp_path, text, message
+):
+    path = tmp_path / "manifest.json"
+    if text is not None:
+        path.write_text(text)
+    (error,) = errors_with(DBT_MANIFEST=path)
+    assert message.format(path=path) in error
+    assert "make manifest" in error
+
+
+def test_a_setting_that_cannot_be_is_an_import_error_that_names_it(errors_with):
+    (error,) = errors_with(DBT_GATE_TESTS="maybe")
+    assert "DBT_GATE_TESTS is 'maybe'; it takes true or false" in error
