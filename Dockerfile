@@ -1,0 +1,21 @@
+# dbt and the manifest, in a stage of their own: `-base` has none of the runtime's ONBUILD steps,
+# which copy the whole project, so a changed DAG file rebuilds nothing here.
+FROM astrocrpublic.azurecr.io/runtime:3.3-8-base AS dbt
+
+# dbt in a virtual environment of its own: it and Airflow pin each other's dependencies. The list is
+# whole, hence --no-deps; it leaves out dbt-core's optional parser, 145 MB that nothing here uses.
+COPY --chown=astro:0 requirements-dbt.txt ./
+RUN uv venv .dbt/venv && \
+    uv pip install --python .dbt/venv --no-cache --no-deps --compile-bytecode -r requirements-dbt.txt
+
+# `dbt compile` needs no database. What it writes goes outside dags/, plugins/, include/ and tests/:
+# `astro dev start` mounts the host's folders over those.
+COPY --chown=astro:0 include/__init__.py include/settings.py include/
+COPY --chown=astro:0 scripts/build_manifest.py scripts/
+COPY --chown=astro:0 include/dbt include/dbt
+RUN python scripts/build_manifest.py
+
+FROM astrocrpublic.azurecr.io/runtime:3.3-8
+COPY --from=dbt --chown=astro:0 /usr/local/airflow/.dbt .dbt
+# With the packages that `dbt deps` installed, if the project has any.
+COPY --from=dbt --chown=astro:0 /usr/local/airflow/include/dbt include/dbt
