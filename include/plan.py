@@ -82,7 +82,7 @@ def tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
     members = work(manifest, homes, options)
     ids = task_ids(members)
     upstream = waits(order, nodes, members.keys(), gates, options.gate_tests)
-    among = {kind: _among(kind, nodes.values()) for kind in VERBS}
+    among = _among(nodes.values())
     return tuple(
         Task(
             id=ids[key],
@@ -279,10 +279,14 @@ def _task_id(kind: str, unique_id: str) -> str:
     return f"{kind}.{unique_id.partition('.')[2]}"
 
 
-def _among(kind: str, nodes: Iterable[Node]) -> selection.Candidates:
-    """What a command of this kind could pick: `dbt test` picks data tests and unit tests."""
-    kinds = _TESTS if kind in _TESTS else {kind}
-    return selection.candidates(node for node in nodes if node.resource_type in kinds)
+def _among(nodes: Iterable[Node]) -> dict[str, selection.Candidates]:
+    """What a command of each kind could pick: `dbt test` picks data tests and unit tests."""
+    found: dict[str, list[Node]] = {kind: [] for kind in VERBS}
+    for node in nodes:
+        if node.resource_type in found:
+            found["test" if node.resource_type in _TESTS else node.resource_type].append(node)
+    indexed = {kind: selection.candidates(members) for kind, members in found.items()}
+    return indexed | {"unit_test": indexed["test"]}
 
 
 def _any(bitsets: Iterable[int]) -> int:

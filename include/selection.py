@@ -39,15 +39,19 @@ class Candidates:
 
 def candidates(nodes: Iterable[Node]) -> Candidates:
     """The index of `nodes`."""
-    owners = set()
+    owners: Counter[str] = Counter()
     paths = defaultdict(list)
+    versioned = set()
     for node in nodes:
-        path, owner = (node.fqn[:-1],) * 2 if node.versioned else (node.fqn, node.unique_id)
-        owners.update((part, owner) for segment in path for part in segment.split("."))
-        paths[_path(node)].append(node)
-    return Candidates(
-        Counter(part for part, _ in owners), {path: tuple(found) for path, found in paths.items()}
-    )
+        path = _path(node)
+        paths[path].append(node)
+        if node.versioned:
+            path = node.package, ".".join(node.fqn[:-1])
+            if path in versioned:
+                continue
+            versioned.add(path)
+        owners.update(set(path[1].split(".")))
+    return Candidates(owners, paths)
 
 
 def select(wanted: Iterable[Node], among: Candidates) -> tuple[str, ...]:
@@ -64,14 +68,14 @@ def select_tests(
     selection), and one that shares these parents and has more of them is excluded.
     """
     wanted = tuple(wanted)
-    rivals = {test: _rivals(test, wanted, among) for test in wanted}
-    if not any(rivals.values()):
+    rivals = _rivals(wanted, among)
+    if not rivals:
         return (*select(wanted, among), "--indirect-selection", "empty")
     picked = {",".join((exact(t, among), *_parents(t.parents, nodes))) for t in wanted}
     excluded = {
         ",".join((exact(rival, among), *_parents(more[:1], nodes)))
         for test in wanted
-        for rival in rivals[test]
+        for rival in rivals.get(test.unique_id, ())
         if (more := sorted(set(rival.parents) - set(test.parents)))
         and set(test.parents) < set(rival.parents)
     }
@@ -82,7 +86,8 @@ def select_tests(
 def exact(node: Node, among: Candidates) -> str:
     """An anchored glob of the whole path, and the file where two paths read the same."""
     criteria = _anchored(node)
-    if any(_file(other) != _file(node) for other in among.paths[_path(node)]):
+    alike = among.paths[_path(node)]
+    if len(alike) > 1 and any(_file(other) != _file(node) for other in alike):
         criteria.append(f"file:{_glob(_file(node))}")
     return ",".join(criteria)
 
@@ -110,10 +115,18 @@ def _short(node: Node, among: Candidates) -> str | None:
     return None
 
 
-def _rivals(test: Node, wanted: tuple[Node, ...], among: Candidates) -> tuple[Node, ...]:
-    """The tests that `exact` would pick besides: of the same package, path, name and file."""
-    alike = among.paths[_path(test)]
-    return tuple(t for t in alike if t not in wanted and _file(t) == _file(test))
+def _rivals(tests: Iterable[Node], among: Candidates) -> dict[str, list[Node]]:
+    """By unique id, the tests that `exact` would pick besides: of one package, path and file."""
+    own = {test.unique_id for test in tests}
+    found = {
+        test.unique_id: [
+            other
+            for other in among.paths[_path(test)]
+            if other.unique_id not in own and _file(other) == _file(test)
+        ]
+        for test in tests
+    }
+    return {unique_id: others for unique_id, others in found.items() if others}
 
 
 def _parents(parents: Iterable[str], nodes: Mapping[str, Node]) -> Iterator[str]:

@@ -1,0 +1,79 @@
+"""How long planning takes, beyond reading the JSON, and how the plan grows with the project.
+
+    python -m benchmarks.planning
+
+Prints a table and a line of JSON: seconds are the median of five, with the least and the most.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks import synthetic
+from include import manifest, plan
+
+SIZES = ((250, 375), (500, 750), (1000, 1500), (2000, 3000), (4000, 8000))
+REPEATS = 5
+
+
+def main() -> int:
+    rows = [measure(models, tests) for models, tests in SIZES]
+    print(
+        f"{'models':>7}{'tests':>7}{'tasks':>7}{'edges':>7}{'parse s':>9}{'plan s':>9}  (min-max)"
+    )
+    for row in rows:
+        low, high = row["plan_range"]
+        print(
+            f"{row['models']:>7}{row['tests']:>7}{row['tasks']:>7}{row['edges']:>7}"
+            f"{row['parse']:>9.3f}{row['plan']:>9.3f}  ({low:.3f}-{high:.3f})"
+        )
+    growth = {name: exponent(rows, name) for name in ("plan", "edges")}
+    print("grows with the number of nodes to the power of", growth)
+    print(json.dumps({"benchmark": "planning", "python": platform.python_version(), "rows": rows}))
+    return 0
+
+
+def measure(models: int, tests: int) -> dict:
+    """One row: sizes, and seconds to make records of the decoded JSON and to plan them."""
+    raw = synthetic.manifest(models, tests)
+    read = manifest.parse(raw)
+    planned = plan.tasks(read, plan.Options())
+    parsing = timed(lambda: manifest.parse(raw))
+    planning = timed(lambda: plan.tasks(read, plan.Options()))
+    return {
+        "models": models,
+        "tests": tests,
+        "tasks": len(planned),
+        "edges": sum(len(task.upstream) for task in planned),
+        "links": sum(len(node.parents) for node in read.nodes.values()),
+        "parse": statistics.median(parsing),
+        "plan": statistics.median(planning),
+        "plan_range": (min(planning), max(planning)),
+    }
+
+
+def timed(work: Callable[[], object]) -> list[float]:
+    """Seconds of each of REPEATS calls."""
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def exponent(rows: list[dict], name: str) -> float:
+    """The slope of log(row[name]) over log(nodes): 1 is linear."""
+    xs = [math.log(row["models"] + row["tests"]) for row in rows]
+    ys = [math.log(row[name]) for row in rows]
+    return round(statistics.linear_regression(xs, ys).slope, 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
