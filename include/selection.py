@@ -65,20 +65,19 @@ def select_tests(
     """`select` for tests, also where tests of one name differ in nothing but what they test.
 
     A test is then picked as that name among the tests of each of its parents (dbt's eager indirect
-    selection), and one that shares these parents and has more of them is excluded.
+    selection), and what else answers to that is excluded. Two tests of one name, one file and the
+    same parents cannot be told apart by dbt: a selection that leaves one of them out runs both.
     """
     wanted = tuple(wanted)
-    rivals = _rivals(wanted, among)
-    if not rivals:
+    if not _have_rivals(wanted, among):
         return (*select(wanted, among), "--indirect-selection", "empty")
     picked = {",".join((exact(t, among), *_parents(t.parents, nodes))) for t in wanted}
-    excluded = {
-        ",".join((exact(rival, among), *_parents(more[:1], nodes)))
-        for test in wanted
-        for rival in rivals.get(test.unique_id, ())
-        if (more := sorted(set(rival.parents) - set(test.parents)))
-        and set(test.parents) < set(rival.parents)
-    }
+    excluded = set()
+    for test in wanted:
+        for other in _besides(test, wanted, among, nodes):
+            more = sorted(set(other.parents) - set(test.parents))
+            if more or _path(other) != _path(test):
+                excluded.add(",".join((exact(other, among), *_parents(more[:1], nodes))))
     exclude = ("--exclude", *sorted(excluded)) if excluded else ()
     return "--select", *sorted(picked), *exclude, "--indirect-selection", "eager"
 
@@ -115,18 +114,30 @@ def _short(node: Node, among: Candidates) -> str | None:
     return None
 
 
-def _rivals(tests: Iterable[Node], among: Candidates) -> dict[str, list[Node]]:
-    """By unique id, the tests that `exact` would pick besides: of one package, path and file."""
+def _have_rivals(tests: Iterable[Node], among: Candidates) -> bool:
+    """Whether `exact` would pick others besides: of the same package, path and file."""
     own = {test.unique_id for test in tests}
-    found = {
-        test.unique_id: [
-            other
-            for other in among.paths[_path(test)]
-            if other.unique_id not in own and _file(other) == _file(test)
-        ]
+    return any(
+        other.unique_id not in own and _file(other) == _file(test)
         for test in tests
-    }
-    return {unique_id: others for unique_id, others in found.items() if others}
+        for other in among.paths[_path(test)]
+    )
+
+
+def _besides(
+    test: Node, wanted: Iterable[Node], among: Candidates, nodes: Mapping[str, Node]
+) -> Iterator[Node]:
+    """The tests that are not wanted and have the path of `test`, or test a node that has it, and
+    answer to each of its parents in the same way: by testing it, or by a path that is the same.
+    """
+    own = {node.unique_id for node in wanted}
+
+    def paths(node: Node) -> set[tuple[str, str]]:
+        return {_path(node), *(_path(nodes[parent]) for parent in node.parents)}
+
+    asked = {_path(test), *(_path(nodes[parent]) for parent in test.parents)}
+    for alike in among.paths.values():
+        yield from (t for t in alike if t.unique_id not in own and asked <= paths(t))
 
 
 def _parents(parents: Iterable[str], nodes: Mapping[str, Node]) -> Iterator[str]:

@@ -92,3 +92,23 @@ def test_tests_of_one_name_are_told_apart_by_what_they_test():
         "--indirect-selection",
         "empty",
     )
+
+
+def test_a_test_that_is_called_like_a_model_does_not_bring_that_models_other_tests():
+    """dbt reads the name as the model's too, and picks all tests of it: those are excluded."""
+    same = {"name": "a", "fqn": ("shop", "a"), "path": "models/_models.yml"}
+    wanted = node("test.shop.a.1", "model.shop.a", **same)
+    elsewhere = node("test.shop.a.2", "model.shop.b", **same)
+    wider = node("test.shop.a_and_b.3", "model.shop.a", "model.shop.b", path="models/_models.yml")
+    m = manifest(node("model.shop.a"), node("model.shop.b"), wanted, elsewhere, wider)
+    among = selection.candidates([wanted, elsewhere, wider])
+    path = "fqn:[s]hop.a,package:shop"
+    assert selection.select_tests([wanted], among, m.nodes) == (
+        "--select",
+        f"{path},{path}",
+        "--exclude",
+        f"{path},fqn:[s]hop.b,package:shop",
+        "fqn:[s]hop.a_and_b,package:shop,fqn:[s]hop.b,package:shop",
+        "--indirect-selection",
+        "eager",
+    )
