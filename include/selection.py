@@ -71,13 +71,13 @@ def select_tests(
     wanted = tuple(wanted)
     if not _have_rivals(wanted, among):
         return (*select(wanted, among), "--indirect-selection", "empty")
-    picked = {",".join((exact(t, among), *_parents(t.parents, nodes))) for t in wanted}
-    excluded = set()
-    for test in wanted:
-        for other in _besides(test, wanted, among, nodes):
-            more = sorted(set(other.parents) - set(test.parents))
-            if more or _path(other) != _path(test):
-                excluded.add(",".join((exact(other, among), *_parents(more[:1], nodes))))
+    picked = {_as_test_of(test, test.parents, nodes) for test in wanted}
+    excluded = {
+        _as_test_of(other, sorted(set(other.parents) - set(test.parents)), nodes)
+        for test in wanted
+        for other in _besides(test, wanted, among, nodes)
+        if not set(other.parents) <= set(test.parents) or _path(other) != _path(test)
+    }
     exclude = ("--exclude", *sorted(excluded)) if excluded else ()
     return "--select", *sorted(picked), *exclude, "--indirect-selection", "eager"
 
@@ -124,28 +124,34 @@ def _have_rivals(tests: Iterable[Node], among: Candidates) -> bool:
     )
 
 
+def _as_test_of(test: Node, parents: Iterable[str], nodes: Mapping[str, Node]) -> str:
+    """The selector of a test by its path and by those of `parents`, each with its file: a test may
+    be called like a model, but then their files differ.
+    """
+    criteria: dict[str, None] = {}
+    for node in (test, *(nodes[parent] for parent in parents)):
+        if node.resource_type == "source":
+            criteria[source(node)] = None
+        else:
+            criteria |= dict.fromkeys((*_anchored(node), f"file:{_glob(_file(node))}"))
+    return ",".join(criteria)
+
+
 def _besides(
     test: Node, wanted: Iterable[Node], among: Candidates, nodes: Mapping[str, Node]
 ) -> Iterator[Node]:
-    """The tests that are not wanted and have the path of `test`, or test a node that has it, and
-    answer to each of its parents in the same way: by testing it, or by a path that is the same.
+    """The tests that are not wanted and answer to the selector of `test` all the same: a test
+    answers to a path or a file by having it or by testing a node that has it.
     """
     own = {node.unique_id for node in wanted}
 
-    def paths(node: Node) -> set[tuple[str, str]]:
-        return {_path(node), *(_path(nodes[parent]) for parent in node.parents)}
+    def marks(node: Node) -> set[tuple[str, str]]:
+        them = (node, *(nodes[parent] for parent in node.parents))
+        return {mark for one in them for mark in (_path(one), ("", _file(one)))}
 
-    asked = {_path(test), *(_path(nodes[parent]) for parent in test.parents)}
+    asked = marks(test)
     for alike in among.paths.values():
-        yield from (t for t in alike if t.unique_id not in own and asked <= paths(t))
-
-
-def _parents(parents: Iterable[str], nodes: Mapping[str, Node]) -> Iterator[str]:
-    for parent in map(nodes.__getitem__, parents):
-        if parent.resource_type == "source":
-            yield source(parent)
-        else:
-            yield from _anchored(parent)
+        yield from (t for t in alike if t.unique_id not in own and asked <= marks(t))
 
 
 def _path(node: Node) -> tuple[str, str]:

@@ -71,12 +71,12 @@ def test_tests_of_one_name_are_told_apart_by_what_they_test():
         node("model.shop.a"), node("model.shop.b"), node("source.shop.raw.t"), first, second, third
     )
     among = selection.candidates([first, second, third])
-    path = "fqn:[s]hop.is_valid,package:shop"
+    path = "fqn:[s]hop.is_valid,package:shop,file:_models.yml"
     assert selection.select_tests([first], among, m.nodes) == (
         "--select",
-        f"{path},fqn:[s]hop.a,package:shop",
+        f"{path},fqn:[s]hop.a,file:a.sql",
         "--exclude",
-        f"{path},fqn:[s]hop.b,package:shop",
+        f"{path},fqn:[s]hop.b,file:b.sql",
         "--indirect-selection",
         "eager",
     )
@@ -88,27 +88,27 @@ def test_tests_of_one_name_are_told_apart_by_what_they_test():
     )
     assert selection.select_tests([first, second, third], among, m.nodes) == (
         "--select",
-        path,
+        "fqn:[s]hop.is_valid,package:shop",
         "--indirect-selection",
         "empty",
     )
 
 
 def test_a_test_that_is_called_like_a_model_does_not_bring_that_models_other_tests():
-    """dbt reads the name as the model's too, and picks all tests of it: those are excluded."""
+    """dbt reads the name as the model's too, and picks all tests of it: files tell them apart, and
+    what is in the same file is excluded.
+    """
     same = {"name": "a", "fqn": ("shop", "a"), "path": "models/_models.yml"}
     wanted = node("test.shop.a.1", "model.shop.a", **same)
     elsewhere = node("test.shop.a.2", "model.shop.b", **same)
     wider = node("test.shop.a_and_b.3", "model.shop.a", "model.shop.b", path="models/_models.yml")
     m = manifest(node("model.shop.a"), node("model.shop.b"), wanted, elsewhere, wider)
     among = selection.candidates([wanted, elsewhere, wider])
-    path = "fqn:[s]hop.a,package:shop"
     assert selection.select_tests([wanted], among, m.nodes) == (
         "--select",
-        f"{path},{path}",
+        "fqn:[s]hop.a,package:shop,file:_models.yml,file:a.sql",
         "--exclude",
-        f"{path},fqn:[s]hop.b,package:shop",
-        "fqn:[s]hop.a_and_b,package:shop,fqn:[s]hop.b,package:shop",
+        "fqn:[s]hop.a_and_b,package:shop,file:_models.yml,fqn:[s]hop.b,file:b.sql",
         "--indirect-selection",
         "eager",
     )
