@@ -20,8 +20,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 
 # Characters that a glob cannot hold inside a class of their own: dbt splits the text at spaces and
 # commas, and its parser stops at a line break. Each stands as a class that does not contain it
-# literally: controls and the space are what is below "!"; the comma lies between "+" and "-".
-_SPACE = "[!!-\U0010fffd]"
+# literally: all but what is around it; the comma lies between "+" and "-".
+_SPACE = "[!\x01-\x1f!-\U0010fffd]"
+_LINE_BREAK = "[!\x01-\t\x0b-\U0010fffd]"
 _COMMA = "[+--]"
 _NOT_PLUS_MINUS = "[!+-]"
 _DOT = "[--/]"
@@ -170,8 +171,6 @@ def _glob(text: str, comma: str = _COMMA) -> str:
 def _character(char: str, comma: str) -> str:
     if char.isalnum() or char in "._-/":
         return char
-    if char <= " ":
-        return _SPACE
-    if char == ",":
-        return comma
+    if char in " \n,":
+        return {" ": _SPACE, "\n": _LINE_BREAK, ",": comma}[char]
     return f"[{char}]" if char not in "!^]" else char

@@ -31,10 +31,11 @@ def test_a_version_is_selected_with_its_name():
 def test_names_with_special_characters_are_globs_that_hold_none_of_them():
     """Spaces and commas separate selectors, `+` and `@` walk the graph, braces are Jinja's."""
     names = {
-        "a b": "fqn:[s]hop.a[!!-\U0010fffd]b,package:shop",
+        "a b": "fqn:[s]hop.a[!\x01-\x1f!-\U0010fffd]b,package:shop",
+        "a\nb": "fqn:[s]hop.a[!\x01-\t\x0b-\U0010fffd]b,package:shop",
         "a,b": "fqn:[s]hop.a[+--]b,package:shop,fqn:shop.a[!+-]b",
         "@a+": "fqn:[s]hop.[@]a[+],package:shop",
-        "{{ a }}": "fqn:[s]hop.[{][{][!!-\U0010fffd]a[!!-\U0010fffd][}][}],package:shop",
+        "{{ a }}": "fqn:[s]hop.[{][{][!\x01-\x1f!-\U0010fffd]a[!\x01-\x1f!-\U0010fffd][}][}],package:shop",
         "a*b?[c]": "fqn:[s]hop.a[*]b[?][[]c],package:shop",
         "$(a)`;&'\"": "fqn:[s]hop.[$][(]a[)][`][;][&]['][\"],package:shop",
         "größe": "fqn:[s]hop.größe,package:shop",
