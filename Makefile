@@ -1,0 +1,79 @@
+# The verbs of this project; `make` alone lists them. Each is one line, or a script in scripts/.
+#
+#   PYTHON=python3.12   the interpreter to make the environments with (default: see scripts/python)
+#   UV=                 make them with venv and pip though there is a uv; UV=/path/to/uv: that one
+
+AIRFLOW := .airflow/venv/bin/python
+PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
+PROJECTS := 24
+DBT_PINS := requirements-dbt.txt
+AIRFLOW_PINS := requirements-dev.txt
+# Pins are as of this day: `make pins` gives the same files until it is moved on.
+PINS_OF := 2026-11-15
+COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+	--exclude-newer $(PINS_OF) --custom-compile-command "make pins"
+
+# Another Python's variables would reach into the environments made here.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.NOTPARALLEL:
+.PHONY: help run up down psql test test-quick oracle image image-test bench manifest lint format pins clean dbt airflow
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+run: airflow dbt ## run the DAG once on a Postgres of its own, and show what came of it (TIMEOUT=seconds)
+	@$(AIRFLOW) -m scripts.local run $(if $(TIMEOUT),--timeout $(TIMEOUT))
+
+up: airflow dbt ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above)
+	@$(AIRFLOW) -m scripts.local up $(if $(PORT),--port $(PORT))
+
+down: ## stop what `make up` started
+	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; else echo Nothing is running.; fi
+
+psql: airflow ## look into the warehouse (SQL='select ...': one statement)
+	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
+
+test: test-quick ## all tests that need no Docker, the last of which run the whole DAG
+	@$(PYTEST) tests/integration
+
+test-quick: airflow manifest ## the tests that need no database
+	@$(PYTEST) tests/unit tests/dags
+
+oracle: airflow dbt ## compare the plan with `dbt build` on generated dbt projects (PROJECTS=200)
+	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/oracle
+
+image: ## build the image as the Astro CLI would, and say how large it is
+	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
+
+image-test: airflow ## build, start and test the image in real containers (needs a Docker engine)
+	@bash scripts/ci_image $(AIRFLOW)
+
+bench: airflow ## measure planning
+	@$(AIRFLOW) -m benchmarks.planning
+
+manifest: dbt ## have dbt compile the project, without a database
+	@sh scripts/python scripts/build_manifest.py
+
+lint: airflow ## check style and common mistakes
+	@$(AIRFLOW) -m ruff check .
+	@$(AIRFLOW) -m ruff format --check .
+
+format: airflow ## mend what lint can mend
+	@$(AIRFLOW) -m ruff check --fix .
+	@$(AIRFLOW) -m ruff format .
+
+pins: ## renew requirements-*.txt out of requirements-*.in (needs uv)
+	@echo dbt-core-experimental-parser | $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o $(DBT_PINS)
+	@$(COMPILE) requirements-dev.in -o $(AIRFLOW_PINS)
+	@sh scripts/python scripts/check_wheels.py
+
+clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
+	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; fi
+	rm -rf .dbt/[!.]* .airflow
+
+dbt:
+	@sh scripts/python scripts/venv.py .dbt/venv $(DBT_PINS)
+
+airflow:
+	@sh scripts/python scripts/venv.py .airflow/venv $(AIRFLOW_PINS) --used-by .airflow/run
