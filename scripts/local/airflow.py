@@ -1,0 +1,172 @@
+"""Airflow's services and its metadata database: made ready, started, waited for, stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from scripts.local import postgres, processes, report
+from scripts.local.api import DAG_ID, Api
+from scripts.local.places import LocalError, Places
+
+API_SERVER = "api-server"
+RUN_SERVICES = {
+    # Task logs are read from the disk: a log server would only take a port.
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    API_SERVER: ["api-server"],
+}
+SERVICES = {
+    "run": RUN_SERVICES,
+    # The DAG waits for nothing by a triggerer; the UI would show its absence as a fault.
+    "up": RUN_SERVICES | {"triggerer": ["triggerer", "--skip-serve-logs"]},
+}
+START_SECONDS = 300
+PARSE_SECONDS = 300
+
+
+def command(*arguments: str) -> list[str]:
+    """An Airflow command; by `-m`, as a console script's first line may not hold a long path."""
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def is_migrated(places: Places, keys: Mapping[str, str]) -> bool:
+    """Whether the metadata database has the schema of this Airflow, as far as `migrate` left it.
+
+    Airflow itself takes five seconds to find that out.
+    """
+    if not places.migrated.exists():
+        return False
+    return json.loads(places.migrated.read_text()) == _versions(places, keys)
+
+
+def migrate(places: Places, keys: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """Bring the metadata database to this Airflow's schema.
+
+    Raises LocalError with the end of the log.
+    """
+    log = processes.log_of(places, "migrate")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        code = processes.foreground(command("db", "migrate"), environment, places.state, file)
+    if code:
+        raise LocalError(
+            "Airflow could not prepare its metadata database. Start with an empty one: make clean. "
+            f"End of {processes.log_end(places, 'migrate')}"
+        )
+    places.migrated.write_text(json.dumps(_versions(places, keys)))
+
+
+def _versions(places: Places, keys: Mapping[str, str]) -> dict[str, str | None]:
+    """Which Airflow this is, and which schema the metadata database has (None: none yet)."""
+    with postgres.cursor(places, keys, "airflow") as ask:
+        ask.execute("select to_regclass('alembic_version') is not null")
+        schema = None
+        if ask.fetchone()[0]:
+            ask.execute(
+                "select string_agg(version_num, ',' order by version_num) from alembic_version"
+            )
+            schema = ask.fetchone()[0]
+    return {"airflow": version("apache-airflow"), "schema": schema}
+
+
+def end_unfinished_runs(places: Places, keys: Mapping[str, str]) -> int:
+    """Mark failed what a stopped Airflow left running, and say how many runs that were.
+
+    A DAG with max_active_runs=1 would otherwise finish the old run before it starts another. To be
+    called while no scheduler runs. Airflow's own commands for this need a running API server.
+    """
+    with postgres.cursor(places, keys, "airflow") as ask:
+        ask.execute(
+            "update task_instance set state = 'failed', end_date = now()"
+            " where state in ('scheduled', 'queued', 'running', 'restarting', 'deferred',"
+            " 'up_for_retry', 'up_for_reschedule')"
+        )
+        ask.execute(
+            "update dag_run set state = 'failed', end_date = now()"
+            " where state in ('queued', 'running')"
+        )
+        return ask.rowcount
+
+
+def start(places: Places, environment: Mapping[str, str], verb: str, port: int) -> None:
+    """Start the services; they are not ready yet."""
+    for name, arguments in SERVICES[verb].items():
+        processes.spawn(
+            places,
+            name,
+            command(*arguments),
+            environment,
+            verb,
+            port if name == API_SERVER else None,
+        )
+
+
+def stop(places: Places) -> None:
+    """Stop the services that are running: the API server after those that report to it."""
+    records = [record for record in processes.recorded(places) if record.name in SERVICES["up"]]
+    processes.stop(places, [record for record in records if record.name != API_SERVER])
+    processes.stop(places, records)
+
+
+def running(places: Places, verb: str) -> int | None:
+    """The port of the API server, if all services that `verb` starts are running."""
+    found = {record.name: record for record in processes.recorded(places) if record.verb == verb}
+    return found[API_SERVER].port if SERVICES[verb].keys() <= found.keys() else None
+
+
+def require_services(places: Places, verb: str) -> None:
+    """Raises LocalError, with the end of its log, when a service of `verb` has stopped."""
+    for name in SERVICES[verb].keys() - {record.name for record in processes.recorded(places)}:
+        raise LocalError(f"Airflow's {name} has stopped. End of {processes.log_end(places, name)}")
+
+
+def wait_until_healthy(places: Places, api: Api, verb: str) -> None:
+    """Wait for the services. Raises LocalError, with the end of its log, when one of them stops."""
+    parts = ("metadatabase", "scheduler", "dag_processor") + (
+        ("triggerer",) if verb == "up" else ()
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while not api.healthy(parts):
+        require_services(places, verb)
+        if time.monotonic() > deadline:
+            logs = places.shown(places.logs)
+            raise LocalError(
+                f"Airflow is not ready after {START_SECONDS} seconds. Its logs: {logs}"
+            )
+        time.sleep(0.1)
+    api.log_in()
+
+
+def wait_until_parsed(places: Places, api: Api, since: datetime) -> None:
+    """Wait until the DAG's file was read after `since`, so that what runs is what is there.
+
+    Raises LocalError with Airflow's import error when the file cannot be read.
+    """
+    deadline = time.monotonic() + PARSE_SECONDS
+    while True:
+        for error in api.import_errors():
+            if report.instant(error["timestamp"]) >= since:
+                raise LocalError(
+                    f"Airflow cannot read {error['filename']}:\n{error['stack_trace']}"
+                )
+        dag = api.dag()
+        if dag and dag["last_parsed_time"] and report.instant(dag["last_parsed_time"]) >= since:
+            return
+        if time.monotonic() > deadline:
+            raise LocalError(
+                f"Airflow has not found the DAG {DAG_ID} in {PARSE_SECONDS} seconds. "
+                f"End of {processes.log_end(places, 'dag-processor')}"
+            )
+        time.sleep(0.2)
+
+
+def task_log(places: Places, run_id: str, task: Mapping) -> Path:
+    """Where Airflow keeps the log of a task's last try."""
+    folders = f"dag_id={DAG_ID}", f"run_id={run_id}", f"task_id={task['task_id']}"
+    return places.logs.joinpath(*folders) / f"attempt={task['try_number']}.log"

@@ -1,0 +1,102 @@
+"""The few questions that are put to Airflow's REST API.
+
+https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from urllib.parse import quote
+
+from scripts.local.places import LocalError
+from scripts.local.ports import LOOPBACK
+
+DAG_ID = "dbt_dag"
+
+
+class Api:
+    """Airflow's REST API on this machine, as the administrator that everybody is here."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://{LOOPBACK}:{port}"
+        self.token = ""
+        self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+    def call(self, method: str, path: str, body: object = None):
+        """The decoded answer. Raises LocalError with Airflow's own words when it refuses."""
+        try:
+            return self._ask(method, path, body)
+        except urllib.error.HTTPError as error:
+            words = error.read().decode(errors="replace")
+            raise LocalError(f"Airflow answered {error.code} to {method} {path}: {words}") from None
+        except (OSError, HTTPException) as error:
+            raise LocalError(f"Airflow does not answer at {self.url}: {error}") from None
+
+    def _ask(self, method: str, path: str, body: object = None):
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"},
+        )
+        with self.open(request, timeout=30) as answer:
+            return json.loads(answer.read() or "null")
+
+    def healthy(self, names: tuple[str, ...]) -> bool:
+        """Whether these parts of Airflow say that they are well; False while there is no answer."""
+        try:
+            # The API for tasks takes seconds for its first answer: a task should not wait for it.
+            self._ask("GET", "/execution/health")
+            health = self._ask("GET", "/api/v2/monitor/health")
+        except (OSError, ValueError, HTTPException):
+            return False
+        return all((health.get(name) or {}).get("status") == "healthy" for name in names)
+
+    def log_in(self) -> None:
+        self.token = self.call("GET", "/auth/token")["access_token"]
+
+    def dag(self) -> dict | None:
+        """The DAG as Airflow knows it; None while it does not."""
+        found = self.call("GET", f"/api/v2/dags?dag_id_pattern={DAG_ID}&exclude_stale=true")["dags"]
+        return next((dag for dag in found if dag["dag_id"] == DAG_ID), None)
+
+    def parse_again(self) -> None:
+        """Have the DAG's file read before its turn."""
+        if dag := self.dag():
+            self.call("PUT", f"/api/v2/parseDagFile/{dag['file_token']}")
+
+    def import_errors(self) -> list[dict]:
+        return self.call("GET", "/api/v2/importErrors")["import_errors"]
+
+    def unpause(self) -> None:
+        self.call("PATCH", f"/api/v2/dags/{DAG_ID}", {"is_paused": False})
+
+    def trigger(self, run_id: str) -> None:
+        self.call(
+            "POST", f"/api/v2/dags/{DAG_ID}/dagRuns", {"dag_run_id": run_id, "logical_date": None}
+        )
+
+    def run_state(self, run_id: str) -> str:
+        return self.call("GET", self._run(run_id))["state"]
+
+    def end_run(self, run_id: str) -> None:
+        self.call("PATCH", self._run(run_id), {"state": "failed"})
+
+    def tasks(self, run_id: str) -> list[dict]:
+        """Every task of the run, with its state, dates and number of tries."""
+        found: list[dict] = []
+        while True:
+            page = self.call(
+                "GET", f"{self._run(run_id)}/taskInstances?limit=100&offset={len(found)}"
+            )
+            found += page["task_instances"]
+            if not page["task_instances"] or len(found) >= page["total_entries"]:
+                return found
+
+    @staticmethod
+    def _run(run_id: str) -> str:
+        return f"/api/v2/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"

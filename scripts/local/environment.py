@@ -1,0 +1,126 @@
+"""The environment of the local Airflow's processes, as one pure function of what is given."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from scripts.local.places import LocalError, Places
+from scripts.local.ports import LOOPBACK
+
+# What a person's shell may hold for another Airflow, another Python or another Postgres.
+# AIRFLOW_CONN_* and AIRFLOW_VAR_* stay: they are the person's own connections and variables.
+FOREIGN = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG", "PYTHON", "VIRTUAL_ENV", "PG")
+
+
+def load_secrets(places: Places) -> dict[str, str]:
+    """The passwords and keys of this installation: made on first use, for their owner's eyes."""
+    if places.secrets.exists():
+        try:
+            return json.loads(places.secrets.read_text())
+        except ValueError:
+            raise LocalError(
+                f"{places.shown(places.secrets)} is not JSON. Start afresh with: make clean"
+            ) from None
+    # 48 bytes become 64 characters, which is what Airflow asks of a key that signs its tokens.
+    made = {name: secrets.token_urlsafe(48) for name in ("postgres", "warehouse", "jwt", "session")}
+    made["fernet"] = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    places.state.mkdir(parents=True, exist_ok=True)
+    unfinished = places.secrets.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(made))
+    unfinished.rename(places.secrets)
+    return made
+
+
+def airflow_environment(
+    inherited: Mapping[str, str],
+    places: Places,
+    keys: Mapping[str, str],
+    port: int,
+    mode: str,
+    cores: int,
+) -> dict[str, str]:
+    """The environment of Airflow's processes.
+
+    `mode` is "run" (one triggered run, no schedule, nothing is parsed twice) or "up" (Airflow as
+    usual, with DAG files looked at every few seconds). Every name that starts with AIRFLOW__ is
+    described in Airflow's configuration reference.
+    """
+    url = f"http://{LOOPBACK}:{port}"
+    return {
+        **{name: value for name, value in inherited.items() if not name.startswith(FOREIGN)},
+        "AIRFLOW_CONN_WAREHOUSE": inherited.get("AIRFLOW_CONN_WAREHOUSE")
+        or warehouse(places, keys),
+        "AIRFLOW_HOME": str(places.airflow_home),
+        "PYTHONPATH": str(places.project),
+        "PYTHONUNBUFFERED": "1",
+        "DO_NOT_TRACK": "1",
+        # Tasks reach the API server by HTTP: never through a proxy.
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(inherited)),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(places.project / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(places.project / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": str(max(4, 2 * cores)),
+        "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url(places, keys),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(places.logs),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__HOST": LOOPBACK,
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": keys["session"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        **(_one_run() if mode == "run" else _as_usual()),
+    }
+
+
+def _one_run() -> dict[str, str]:
+    return {
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    }
+
+
+def _as_usual() -> dict[str, str]:
+    return {
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+    }
+
+
+def warehouse(places: Places, keys: Mapping[str, str]) -> str:
+    """Airflow's connection to the embedded warehouse, as AIRFLOW_CONN_WAREHOUSE holds it."""
+    return json.dumps(
+        {
+            "conn_type": "postgres",
+            "host": str(places.postgres_socket),
+            "port": 5432,
+            "login": "warehouse",
+            "password": keys["warehouse"],
+            "schema": "warehouse",
+        }
+    )
+
+
+def metadata_url(places: Places, keys: Mapping[str, str]) -> str:
+    """SQLAlchemy's address of Airflow's metadata database, over the server's Unix socket."""
+    socket = quote(str(places.postgres_socket), safe="")
+    return (
+        f"postgresql+psycopg2://airflow:{quote(keys['postgres'], safe='')}@/airflow?host={socket}"
+    )
+
+
+def _no_proxy(inherited: Mapping[str, str]) -> str:
+    given = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
+    return ",".join(filter(None, (given, "localhost", LOOPBACK)))

@@ -1,0 +1,104 @@
+"""One run of the DAG, from its trigger to the table of its tasks and what is in the warehouse."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+
+import psycopg2
+from psycopg2 import sql
+
+from include import settings
+from scripts.local import airflow, postgres, processes, report
+from scripts.local.api import DAG_ID, Api
+from scripts.local.environment import load_secrets
+from scripts.local.places import LocalError, Places
+
+POLL_SECONDS = 1.0
+TABLES_SHOWN = 3
+EXAMPLE = "customers"  # the relation to look into, where the project has one of that name
+
+
+def run(places: Places, api: Api, verb: str, timeout: float) -> int:
+    """Trigger a run and print its progress and its result.
+
+    Returns 0 when every task went well, else 1. A run that is not finished after `timeout`
+    seconds is ended, as it is by an interrupt.
+    """
+    run_id = f"make_run__{datetime.now(timezone.utc):%Y-%m-%dT%H-%M-%S.%f}"
+    began = time.monotonic()
+    try:
+        api.trigger(run_id)
+        state = _until_finished(places, api, run_id, verb, began + timeout)
+    except BaseException:
+        # An Airflow that stays up has to be told that nobody waits for this run any more.
+        with processes.uninterrupted(), suppress(LocalError):
+            api.end_run(run_id)
+        raise
+    tasks = api.tasks(run_id)
+    print("", *report.table(tasks), "", report.summary(tasks, time.monotonic() - began), sep="\n")
+    if not os.environ.get("AIRFLOW_CONN_WAREHOUSE"):
+        print(*_warehouse(places, tasks), sep="\n", flush=True)
+    return 0 if state == "success" and not any(task["state"] in report.BAD for task in tasks) else 1
+
+
+def _until_finished(places: Places, api: Api, run_id: str, verb: str, deadline: float) -> str:
+    """Print each task as it ends. Returns the run's state; raises LocalError at the deadline."""
+    print(f"==> Running {DAG_ID}", flush=True)
+    before: dict[str, str] = {}
+    while True:
+        tasks = api.tasks(run_id)
+        for line in _news(places, run_id, before, tasks):
+            print(line, flush=True)
+        before = {task["task_id"]: task["state"] for task in tasks}
+        # Each answer costs the API server time that the tasks could use: no question too many.
+        if not report.ACTIVE & set(before.values()):
+            state = api.run_state(run_id)
+            if state in ("success", "failed"):
+                return state
+        if time.monotonic() > deadline:
+            late = ", ".join(name for name, state in before.items() if state == "running")
+            raise LocalError(
+                "The run is not finished in the time it has. Give it more: make run TIMEOUT=7200. "
+                f"At work: {late or 'no task'}"
+            )
+        airflow.require_services(places, verb)
+        time.sleep(POLL_SECONDS)
+
+
+def _news(places: Places, run_id: str, before: dict[str, str], tasks: list[dict]) -> Iterator[str]:
+    finished = sum(state in report.FINISHED for state in before.values())
+    for task in report.changes(before, tasks):
+        finished += task["state"] in report.FINISHED
+        yield report.progress(task, finished, len(tasks))
+        if task["state"] in ("failed", "up_for_retry"):
+            yield f"    log: {places.shown(airflow.task_log(places, run_id, task))}"
+
+
+def _warehouse(places: Places, tasks: list[dict]) -> Iterator[str]:
+    """The relations of the models that ran last, with their rows, and how to look into one."""
+    nodes = json.loads(settings.load().manifest.read_bytes())["nodes"]
+    relations = [
+        (nodes[task["task_id"]]["schema"], nodes[task["task_id"]]["alias"])
+        for task in report.in_order(tasks)
+        if task["state"] == "success"
+        and task["task_id"].startswith("model.")
+        and task["task_id"] in nodes
+    ]
+    if not relations:
+        return
+    relations.sort(key=lambda relation: relation[1] == EXAMPLE)
+    yield "In the warehouse now:"
+    with postgres.cursor(places, load_secrets(places), "warehouse") as ask:
+        for relation in relations[-TABLES_SHOWN:]:
+            name = ".".join(relation)
+            try:
+                ask.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(*relation)))
+                yield f"  {name:<40}{ask.fetchone()[0]:>8,} rows"
+            except psycopg2.Error as error:
+                yield f"  {name}: {str(error).splitlines()[0]}"
+    yield f"Look inside: make psql SQL='select * from {'.'.join(relations[-1])} limit 5'"

@@ -1,0 +1,49 @@
+"""Has the manifest built before Airflow starts, when it no longer is that of the dbt project."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from include import manifest, staleness
+from include.settings import Settings
+from scripts.local import processes
+from scripts.local.places import LocalError, Places
+
+
+def ensure(places: Places, config: Settings) -> None:
+    """Build the manifest unless it is there and fresh. dbt's own words are printed when it fails.
+
+    Raises LocalError if it cannot be built, or if there is neither a manifest nor a dbt project.
+    """
+    if config.manifest_url:
+        return
+    if not (config.project_dir / "dbt_project.yml").exists():
+        if not config.manifest.exists():
+            raise LocalError(
+                f"No dbt project in {config.project_dir}, and no manifest at {config.manifest}."
+            )
+        return
+    if is_fresh(config, places.project / "requirements-dbt.txt"):
+        return
+    print(f"==> The manifest of {places.shown(config.project_dir)}", flush=True)
+    build = [sys.executable, str(places.project / "scripts" / "build_manifest.py")]
+    if processes.foreground(build, {**os.environ, "DO_NOT_TRACK": "1"}, places.project):
+        raise LocalError("Nothing was run, because the manifest could not be built (see above).")
+
+
+def is_fresh(config: Settings, pins: Path) -> bool:
+    """Whether the manifest is that of the project as it is now, built by the dbt of `pins`.
+
+    One with a selection is never fresh: only dbt can say whether it still selects the same.
+    """
+    try:
+        selected = manifest.load(config.manifest).selected
+        younger = pins.stat().st_mtime > config.manifest.stat().st_mtime
+    except (OSError, manifest.ManifestError):
+        return False
+    if config.select or config.exclude or config.selector or selected is not None or younger:
+        return False
+    listed = staleness.beside(config.manifest).exists()
+    return listed and not staleness.changed(config.manifest, config.project_dir)

