@@ -6,13 +6,17 @@ this file says it in Airflow's words.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from airflow.sdk import DAG, TaskGroup, get_parsing_context
 
-from include import manifest, plan, settings
+from include import locate, manifest, plan, settings, staleness
 from include.dbt_operator import DbtOperator
+
+log = logging.getLogger(__name__)
 
 Folders = tuple[str, ...]
 """The folders of a dbt node, outermost first."""
@@ -31,24 +35,24 @@ def build(config: settings.Settings) -> DAG:
 
     Raises ManifestError, which Airflow shows as an import error, if the manifest cannot be read.
     """
-    planned = plan.tasks(
-        manifest.load(config.manifest),
-        plan.Options(
-            gate_tests=config.gate_tests,
-            unit_tests=config.unit_tests,
-            source_freshness=config.source_freshness,
-            saved_queries=config.saved_queries,
-        ),
-    )
+    # In a task process Airflow says which task it is: the others are not built.
+    only = get_parsing_context().task_id
+    path = locate.manifest(config, may_be_old=only is not None)
+    planned = tasks_of(path, config)
+    if only and config.manifest_url and only not in {task.id for task in planned}:
+        planned = tasks_of(locate.manifest(config), config)  # a task of a newer manifest
+    changed = () if only else staleness.changed(path, config.project_dir)
+    if changed:
+        log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
     dag = DAG(
         dag_id="dbt_dag",
         description="Every dbt model run and tested as its own task",
-        doc_md=DOC.format(counts=counts(planned)),
+        doc_md=staleness.notice(changed) + DOC.format(counts=counts(planned)),
         schedule="@daily",
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
-        tags=["dbt"],
+        tags=["dbt", *([staleness.TAG] if changed else [])],
         default_args={
             "owner": "dbt",
             "retries": config.retries,
@@ -57,10 +61,21 @@ def build(config: settings.Settings) -> DAG:
             "max_retry_delay": timedelta(hours=1),
         },
     )
-    # In a task process Airflow says which task it is: the others are not built.
-    only = get_parsing_context().task_id
     add_tasks(dag, [task for task in planned if only in (None, task.id)], config)
     return dag
+
+
+def tasks_of(path: Path, config: settings.Settings) -> tuple[plan.Task, ...]:
+    """The plan of the manifest at `path`."""
+    return plan.tasks(
+        manifest.load(path),
+        plan.Options(
+            gate_tests=config.gate_tests,
+            unit_tests=config.unit_tests,
+            source_freshness=config.source_freshness,
+            saved_queries=config.saved_queries,
+        ),
+    )
 
 
 def add_tasks(dag: DAG, planned: list[plan.Task], config: settings.Settings) -> None:

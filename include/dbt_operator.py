@@ -94,6 +94,7 @@ def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]
         "PATH": f"{config.dbt.parent}{os.pathsep}{path}",
         "DBT_PROJECT_DIR": str(config.project_dir),
         "DBT_PROFILES_DIR": str(config.profiles_dir),
+        "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
         "DBT_USE_COLORS": "false",

@@ -20,6 +20,9 @@ _FALSE = {"0", "false", "no", "off"}
 Name = str
 """A text that can stand as a name in a template: `{{ conn.<name>.host }}`."""
 
+Url = str
+"""An address with a scheme, such as `s3://bucket/key`, or an empty text."""
+
 
 class SettingsError(ValueError):
     """An environment variable holds a value that it cannot have."""
@@ -52,6 +55,21 @@ class Settings:
         "DBT_MANIFEST",
         "the manifest that the DAG is made from; outside the folders that the Astro CLI mounts",
         "./.dbt/manifest/manifest.json",
+    )
+    more_manifests: tuple[Path, ...] = _setting(
+        "DBT_MORE_MANIFESTS",
+        "other places of that file, with commas between them: the newest is taken",
+        "",
+    )
+    manifest_url: Url = _setting(
+        "DBT_MANIFEST_URL",
+        "a manifest built elsewhere, taken instead: `s3://`, `gs://`, `file://` and the like",
+        "",
+    )
+    packages: Path = _setting(
+        "DBT_PACKAGES_INSTALL_PATH",
+        "where `dbt deps` installs packages, if `dbt_project.yml` asks for this variable",
+        "./.dbt/packages",
     )
     connection: Name = _setting(
         "DBT_CONNECTION", "the Airflow connection of the warehouse", "warehouse"
@@ -99,6 +117,8 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
     """
     parse = {
         "Path": lambda _, text: root / text,
+        "tuple[Path, ...]": lambda _, text: tuple(root / part.strip() for part in _parts(text)),
+        "Url": _url,
         "bool": _boolean,
         "int": _integer,
         "Name": _name,
@@ -134,6 +154,16 @@ def _integer(variable: str, text: str) -> int:
     if text.strip().isdecimal():
         return int(text)
     raise SettingsError(f"{variable} is {text!r}; it takes a whole number")
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in text.split(",") if part.strip()]
+
+
+def _url(variable: str, text: str) -> str:
+    if not text or "://" in text:
+        return text
+    raise SettingsError(f"{variable} is {text!r}; it takes a URL such as s3://bucket/manifest.json")
 
 
 def _name(variable: str, text: str) -> str:

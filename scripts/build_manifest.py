@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from include import settings
+from include import settings, staleness
 
 PACKAGE_FILES = ("packages.yml", "dependencies.yml")
 
@@ -26,8 +26,9 @@ COMPILE = (
     *("--exclude", "config.materialized:incremental"),
 )
 LIST = ("ls", "--quiet", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
-# What dbt-core says of a model that queries the database while it is compiled.
-NO_DATABASE = "connection never acquired"
+# What dbt says of a model that queries the database while it is compiled, and with an adapter that
+# connects all the same, as BigQuery's does.
+NO_DATABASE = ("connection never acquired", "Database Error")
 
 
 class BuildError(RuntimeError):
@@ -59,14 +60,14 @@ def build(config: settings.Settings) -> None:
         raise BuildError(f"No dbt at {config.dbt}. Install it with: make manifest")
     config.manifest.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=config.manifest.parent) as folder:
-        if any((config.project_dir / name).exists() for name in PACKAGE_FILES):
-            run_dbt(config, folder, ["deps"])
+        install_packages(config, folder)
+        seen = staleness.record(config.project_dir)
         try:
             run_dbt(config, folder, COMPILE)
         except BuildError as error:
-            if NO_DATABASE not in error.output:
+            if not any(said in error.output for said in NO_DATABASE):
                 raise
-            print("A model needs the database to be compiled: dbt parse builds the manifest.")
+            print("To compile needs the database here: dbt parse builds the manifest.")
             run_dbt(config, folder, ["parse"])
         built = Path(folder) / "manifest.json"
         if selection := selection_arguments(config):
@@ -74,6 +75,19 @@ def build(config: settings.Settings) -> None:
             ids = [json.loads(line)["unique_id"] for line in listed.splitlines()]
             write_selection(built, ids)
         built.replace(config.manifest)
+        staleness.write(config.manifest, seen)
+
+
+def install_packages(config: settings.Settings, folder: str) -> None:
+    """Runs `dbt deps`, unless the packages of these very files are where the settings want them."""
+    wanted = [config.project_dir / name for name in PACKAGE_FILES]
+    digests = "\n".join(staleness.digest(file) for file in wanted if file.exists())
+    stamp = config.packages / "installed"
+    if not digests or (stamp.exists() and stamp.read_text() == digests):
+        return
+    run_dbt(config, folder, ["deps"])
+    if config.packages.is_dir():
+        stamp.write_text(digests)
 
 
 def selection_arguments(config: settings.Settings) -> list[str]:
@@ -105,6 +119,7 @@ def run_dbt(config: settings.Settings, folder: str, argv: Sequence[str]) -> str:
         places += ["--target-path", folder]
     done = subprocess.run(
         [config.dbt, *argv, *places, "--log-path", folder],
+        env=os.environ | {"DBT_PACKAGES_INSTALL_PATH": str(config.packages)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

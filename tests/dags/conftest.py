@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def serialized(dag) -> str:
     for place in ("fileloc", "_processor_dags_folder", "relative_fileloc"):
         data["dag"].pop(place, None)
     return json.dumps(data, sort_keys=True)
+
+
+@contextmanager
+def in_task_process(task_id: str) -> Iterator[None]:
+    """DAG files are read as the process of that task reads them."""
+    # Airflow's own context manager does not take its variables back where there were none before.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "dbt_dag")
+        patch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", task_id)
+        yield
 
 
 GRAPH = Path(__file__).with_name("sample_graph.txt")

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+from airflow.sdk import DAG
 
-from include import settings
-from tests.dags.conftest import GRAPH, serialized
+from include import settings, staleness
+from tests.dags.conftest import GRAPH, in_task_process, serialized
 
 
 def test_the_dag_folder_has_no_import_errors(dagbag):
@@ -87,6 +87,7 @@ def test_no_field_of_the_dag_holds_a_secret(dag):
 
 SERIALIZE = """
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 from tests.dags.conftest import serialized
 bag = DagBag("dags")
 assert not bag.import_errors, bag.import_errors
@@ -98,9 +99,14 @@ def test_the_serialized_dag_is_the_same_in_another_checkout_with_another_hash_se
     """Otherwise each parse would make a new version of the DAG in Airflow's database."""
     checkout = tmp_path / "an other checkout"
     for folder in ("dags", "tests"):
-        shutil.copytree(settings.ROOT / folder, checkout / folder)
+        # The Astro CLI copies the caches of the host's Python too, which may be closed to us.
+        shutil.copytree(
+            settings.ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copytree(
-        settings.ROOT / "include", checkout / "include", ignore=shutil.ignore_patterns("dbt")
+        settings.ROOT / "include",
+        checkout / "include",
+        ignore=shutil.ignore_patterns("dbt", "__pycache__"),
     )
     environment = os.environ | {
         "PYTHONHASHSEED": "7",
@@ -117,7 +123,7 @@ def test_the_serialized_dag_is_the_same_in_another_checkout_with_another_hash_se
 
 def test_a_task_process_builds_only_its_own_task():
     """Every task process reads the DAG file again; Airflow says which task it is for."""
-    with _airflow_parsing_context_manager(dag_id="dbt_dag", task_id="model.jaffle_shop.orders"):
+    with in_task_process("model.jaffle_shop.orders"):
         bag = DagBag(str(settings.ROOT / "dags"))
     assert bag.import_errors == {}
     assert bag.dags["dbt_dag"].task_ids == ["model.jaffle_shop.orders"]
@@ -150,3 +156,35 @@ def test_a_bad_manifest_is_an_import_error_that_says_what_to_do(
 def test_a_setting_that_cannot_be_is_an_import_error_that_names_it(errors_with):
     (error,) = errors_with(DBT_GATE_TESTS="maybe")
     assert "DBT_GATE_TESTS is 'maybe'; it takes true or false" in error
+
+
+@pytest.fixture
+def copied(monkeypatch, tmp_path):
+    """The DAG's file reads a copy of the dbt project, which a test may change."""
+    project = tmp_path / "project"
+    shutil.copytree(settings.load().project_dir, project)
+    shutil.copy(settings.load().manifest, tmp_path / "manifest.json")
+    staleness.write(tmp_path / "manifest.json", staleness.record(project))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
+    monkeypatch.setenv("DBT_MANIFEST", str(tmp_path / "manifest.json"))
+    return project
+
+
+def read() -> DAG:
+    return DagBag(str(settings.ROOT / "dags")).dags["dbt_dag"]
+
+
+def test_a_dbt_project_that_is_not_the_manifests_is_told_in_the_page_and_the_tags(copied, dag):
+    fresh = read()
+    assert (fresh.tags, fresh.doc_md) == ({"dbt"}, dag.doc_md)
+    (copied / "models" / "added.sql").write_text("select 1 as id")
+    stale = read()
+    assert stale.tags == {"dbt", "stale manifest"}
+    assert stale.doc_md == staleness.notice(["models/added.sql"]) + dag.doc_md
+    assert serialized(stale) == serialized(read())
+
+
+def test_a_task_process_does_not_look_at_the_dbt_project(copied, monkeypatch):
+    monkeypatch.setattr(staleness, "files", None)
+    with in_task_process("model.jaffle_shop.orders"):
+        assert read().task_ids == ["model.jaffle_shop.orders"]

@@ -59,6 +59,4 @@ def test_nothing_else_reads_the_environment():
         for path in (ROOT / folder).rglob("*.py")
         if "environ" in path.read_text() or "getenv" in path.read_text()
     }
-    assert reads - {"include/settings.py"} <= {"include/dbt_operator.py"} | {
-        f"include/warm/{path.name}" for path in (ROOT / "include/warm").glob("*.py")
-    }
+    assert reads == {"include/settings.py", "include/dbt_operator.py"}
