@@ -1,0 +1,60 @@
+"""A local Airflow and Postgres of the tests' own: how it is told what to do, and what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import psutil
+
+from scripts.local.places import PROJECT, Places
+
+# What a person's shell may hold; the tests say themselves what they want.
+CLEAN = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("AIRFLOW", "DBT_", "WAREHOUSE_"))
+}
+
+
+def start(
+    *arguments: str, at: Places, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
+    """`python -m scripts.local` as make starts it, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.local", "--state", str(at.state), *arguments],
+        cwd=PROJECT,
+        env=CLEAN | dict(environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
+    """The exit code and all that was printed."""
+    output = process.communicate(timeout=timeout)[0]
+    return process.returncode, output
+
+
+def processes_of(at: Places) -> list[str]:
+    """The command lines of all processes that have to do with this installation."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                words = [*process.cmdline(), *process.environ().values()]
+                if any(str(at.state) in word or str(at.sockets) in word for word in words):
+                    found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def table_of(output: str) -> dict[str, str]:
+    """The state of each task, from the table that `run` prints."""
+    lines = output.partition("seconds  task\n")[2].partition("\n\n")[0].splitlines()
+    return {line.split()[-1]: " ".join(line.split()[:-1]).rstrip("0123456789. ") for line in lines}

@@ -1,0 +1,158 @@
+"""What makes one task per model worth it: a failure stops what reads it, and is mended alone.
+
+A dbt project of six models, run by Airflow's scheduler with the real dbt on the embedded Postgres.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from installation import finish, start, table_of
+
+from scripts.local.airflow import Api
+
+PROFILES = """
+tiny:
+  target: dev
+  outputs:
+    dev:
+      type: postgres
+      host: "{{ env_var('WAREHOUSE_HOST', '') }}"
+      port: 5432
+      user: "{{ env_var('WAREHOUSE_USER', '') }}"
+      password: "{{ env_var('DBT_ENV_SECRET_WAREHOUSE_PASSWORD', '') }}"
+      dbname: "{{ env_var('WAREHOUSE_DATABASE', '') }}"
+      schema: tiny
+      threads: 1
+"""
+PROJECT = """
+name: tiny
+profile: tiny
+models: {+materialized: table}
+flags: {send_anonymous_usage_stats: false}
+"""
+FILES = {
+    "dbt_project.yml": PROJECT,
+    "profiles.yml": PROFILES,
+    "models/top.sql": "select 1 as id",
+    "models/middle.sql": "select id from {{ ref('top') }}",
+    "models/sibling.sql": "select id from {{ ref('top') }}",
+    "models/bottom.sql": "select id from {{ ref('middle') }}",
+    "models/below.sql": "select id from {{ ref('bottom') }}",
+    "tests/middle_is_empty.sql": "select * from {{ ref('middle') }}",
+}
+MODELS = ("top", "middle", "sibling", "bottom", "below")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny project")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(project, tmp_path_factory) -> dict[str, str]:
+    return {
+        "DBT_PROJECT_DIR": str(project),
+        "DBT_PROFILES_DIR": str(project),
+        "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
+        "DBT_RETRY_DELAY": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def api(at, environment) -> Api:
+    """Airflow, as `make up` starts it."""
+    code, output = finish(start("up", "--port", "9200", at=at, environment=environment))
+    assert code == 0, output
+    found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
+    found.log_in()
+    return found
+
+
+@pytest.fixture
+def run(at, api, environment):
+    """Runs the DAG once; returns the state of each task, and the id of the run."""
+
+    def once() -> tuple[dict[str, str], str]:
+        _, output = finish(start("run", at=at, environment=environment), timeout=600)
+        runs = api.call("GET", "/api/v2/dags/dbt_dag/dagRuns?order_by=-run_after")["dag_runs"]
+        return table_of(output), runs[0]["dag_run_id"]
+
+    return once
+
+
+def states(**different: str) -> dict[str, str]:
+    found = {f"model.tiny.{name}": "success" for name in MODELS}
+    return (
+        found
+        | {"test.tiny.middle": "success"}
+        | {k.replace("__", "."): v for k, v in different.items()}
+    )
+
+
+def tries(api: Api, run_id: str) -> dict[str, tuple[int, str]]:
+    return {task["task_id"]: (task["try_number"], task["start_date"]) for task in api.tasks(run_id)}
+
+
+def test_a_failed_test_stops_what_reads_its_model_and_nothing_else(run, api):
+    """The failed test is not tried again, though tasks have two retries: its data is what it is."""
+    found, run_id = run()
+    assert found == states(
+        test__tiny__middle="failed",
+        model__tiny__bottom="upstream_failed",
+        model__tiny__below="upstream_failed",
+    )
+    assert {task: number for task, (number, _) in tries(api, run_id).items()} == {
+        **dict.fromkeys(found, 1),
+        "model.tiny.bottom": 0,
+        "model.tiny.below": 0,
+    }
+
+
+def test_a_mended_model_is_run_again_with_what_is_downstream_and_nothing_else(run, api, project):
+    (project / "tests/middle_is_empty.sql").write_text(
+        "select * from {{ ref('middle') }} where id > 1"
+    )
+    (project / "models/bottom.sql").write_text("select id / 0 as id from {{ ref('middle') }}")
+    found, run_id = run()
+    assert found == states(model__tiny__bottom="failed", model__tiny__below="upstream_failed")
+    before = tries(api, run_id)
+    assert before["model.tiny.bottom"][0] == 3  # tried again twice: it could have been the database
+
+    (project / "models/bottom.sql").write_text("select id from {{ ref('middle') }}")
+    clear(api, run_id, "model.tiny.bottom")
+    assert wait(api, run_id) == "success"
+    after = tries(api, run_id)
+    assert {task["task_id"]: task["state"] for task in api.tasks(run_id)} == states()
+    assert {task for task in after if after[task] != before[task]} == {
+        "model.tiny.bottom",
+        "model.tiny.below",
+    }
+
+
+def test_when_all_is_well_every_task_runs_once(run, api):
+    found, run_id = run()
+    assert found == states()
+    assert {number for number, _ in tries(api, run_id).values()} == {1}
+
+
+def clear(api: Api, run_id: str, task_id: str) -> None:
+    """What the UI's button does: the task and what is downstream of it are to be run again."""
+    wanted = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id]}
+    options = {"include_downstream": True, "only_failed": True, "reset_dag_runs": True}
+    api.call("POST", "/api/v2/dags/dbt_dag/clearTaskInstances", wanted | options)
+
+
+def wait(api: Api, run_id: str, seconds: float = 240) -> str:
+    """The state of the run once it has finished."""
+    deadline = time.monotonic() + seconds
+    while (state := api.run_state(run_id)) not in ("success", "failed"):
+        assert time.monotonic() < deadline, api.tasks(run_id)
+        time.sleep(0.5)
+    return state
