@@ -35,7 +35,7 @@ def test_names_with_special_characters_are_globs_that_hold_none_of_them():
         "a\nb": "fqn:[s]hop.a[!\x01-\t\x0b-\U0010fffd]b,package:shop",
         "a,b": "fqn:[s]hop.a[+--]b,package:shop,fqn:shop.a[!+-]b",
         "@a+": "fqn:[s]hop.[@]a[+],package:shop",
-        "{{ a }}": "fqn:[s]hop.[{][{][!\x01-\x1f!-\U0010fffd]a[!\x01-\x1f!-\U0010fffd][}][}],package:shop",
+        "{{ }}": "fqn:[s]hop.[{][{][!\x01-\x1f!-\U0010fffd][}][}],package:shop",
         "a*b?[c]": "fqn:[s]hop.a[*]b[?][[]c],package:shop",
         "$(a)`;&'\"": "fqn:[s]hop.[$][(]a[)][`][;][&]['][\"],package:shop",
         "größe": "fqn:[s]hop.größe,package:shop",
