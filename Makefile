@@ -47,7 +47,7 @@ image: ## build the image as the Astro CLI would, and say how large it is
 	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
 
 image-test: airflow ## build, start and test the image in real containers (needs a Docker engine)
-	@bash scripts/ci_image $(AIRFLOW)
+	@$(PYTEST) tests/image
 
 bench: airflow ## measure planning
 	@$(AIRFLOW) -m benchmarks.planning
