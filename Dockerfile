@@ -4,18 +4,20 @@ FROM astrocrpublic.azurecr.io/runtime:3.3-8-base AS dbt
 
 # dbt in a virtual environment of its own: it and Airflow pin each other's dependencies. The list is
 # whole, hence --no-deps; it leaves out dbt-core's optional parser, 145 MB that nothing here uses.
+# The packages' own tests go: 5000 files that only dbt's authors run.
 COPY --chown=astro:0 requirements-dbt.txt ./
 RUN uv venv .dbt/venv && \
-    uv pip install --python .dbt/venv --no-cache --no-deps --compile-bytecode -r requirements-dbt.txt
+    uv pip install --python .dbt/venv --no-cache --no-deps --compile-bytecode -r requirements-dbt.txt && \
+    find .dbt/venv/lib -type d -name tests -path '*/site-packages/*' -not -path '*/dbt/*' -prune -exec rm -r {} +
 
 # `dbt compile` needs no database. What it writes goes outside dags/, plugins/, include/ and tests/:
 # `astro dev start` mounts the host's folders over those.
-COPY --chown=astro:0 include/__init__.py include/settings.py include/
+COPY --chown=astro:0 include/__init__.py include/settings.py include/staleness.py include/
 COPY --chown=astro:0 scripts/build_manifest.py scripts/
 COPY --chown=astro:0 include/dbt include/dbt
-RUN python scripts/build_manifest.py
+RUN python scripts/build_manifest.py && mkdir .dbt/shared
 
 FROM astrocrpublic.azurecr.io/runtime:3.3-8
 COPY --from=dbt --chown=astro:0 /usr/local/airflow/.dbt .dbt
-# With the packages that `dbt deps` installed, if the project has any.
+# With the packages that `dbt deps` installed there, if dbt_project.yml names no other place.
 COPY --from=dbt --chown=astro:0 /usr/local/airflow/include/dbt include/dbt

@@ -34,14 +34,14 @@ down: ## stop what `make up` started
 psql: airflow ## look into the warehouse (SQL='select ...': one statement)
 	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
 
-test: test-quick ## all tests that need no Docker, the last of which run the whole DAG
-	@$(PYTEST) tests/integration
+test: test-quick ## the tests of every day, the last of which run the whole DAG
+	@$(PYTEST) tests/integration --ignore tests/integration/test_mending.py
 
 test-quick: airflow manifest ## the tests that need no database
 	@$(PYTEST) tests/unit tests/dags
 
-oracle: airflow dbt ## compare the plan with `dbt build` on generated dbt projects (PROJECTS=200)
-	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/oracle
+oracle: airflow dbt ## compare the plan with `dbt build` on generated projects, and mend failed runs (PROJECTS=200)
+	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/integration/test_mending.py tests/oracle
 
 image: ## build the image as the Astro CLI would, and say how large it is
 	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
