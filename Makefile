@@ -10,7 +10,7 @@ DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt
 # Pins are as of this day: `make pins` gives the same files until it is moved on.
 PINS_OF := 2026-11-15
-COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-version 3.10 \
 	--exclude-newer $(PINS_OF) --custom-compile-command "make pins"
 
 # Another Python's variables would reach into the environments made here.
@@ -66,7 +66,7 @@ format: airflow ## mend what lint can mend
 pins: ## renew requirements-*.txt out of requirements-*.in (needs uv)
 	@echo dbt-core-experimental-parser | $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o $(DBT_PINS)
 	@$(COMPILE) requirements-dev.in -o $(AIRFLOW_PINS)
-	@sh scripts/python scripts/check_wheels.py
+	@sh scripts/python scripts/check_wheels.py --uv $(or $(UV),uv)
 
 clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
 	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; fi

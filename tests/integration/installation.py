@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -35,8 +36,13 @@ def start(
 
 
 def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
-    """The exit code and all that was printed."""
-    output = process.communicate(timeout=timeout)[0]
+    """The exit code and all that was printed. If it is not waited for, it is interrupted."""
+    try:
+        output = process.communicate(timeout=timeout)[0]
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        raise
     return process.returncode, output
 
 
