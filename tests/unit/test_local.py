@@ -30,6 +30,14 @@ def at(tmp_path: Path) -> Places:
 
 
 @pytest.fixture
+def interruptible():
+    """Ctrl-C acts, although a shell that starts tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def sleeper():
     """A process that has nothing to do with anything."""
     process = subprocess.Popen(["sleep", "60"])
@@ -180,7 +188,7 @@ def test_records_of_dead_processes_and_damaged_ones_are_dropped(at):
     assert list(at.records.iterdir()) == []
 
 
-def test_an_interrupt_while_something_is_being_done_comes_afterwards():
+def test_an_interrupt_while_something_is_being_done_comes_afterwards(interruptible):
     done = []
     with pytest.raises(KeyboardInterrupt), processes.uninterrupted():
         os.kill(os.getpid(), signal.SIGINT)
@@ -198,7 +206,7 @@ def test_a_second_command_says_which_one_is_at_work(at):
         pass
 
 
-def test_an_interrupted_command_is_ended_with_what_it_started(tmp_path):
+def test_an_interrupted_command_is_ended_with_what_it_started(interruptible, tmp_path):
     (tmp_path / "interrupt.sh").write_text(
         f"sleep 61 & echo $! > pid; kill -INT {os.getpid()}; wait"
     )
