@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import pwd
 import queue
 import shutil
 import subprocess
@@ -19,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from scripts.local.unprivileged import as_server, give_to_server
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -57,11 +58,8 @@ def postgres(scratch: Path) -> Iterator[Path]:
     programs = Path(package.submodule_search_locations[0]) / "pginstall18" / "bin"
     folder = scratch / "postgres"
     folder.mkdir()
-    as_user: dict = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+    give_to_server(folder)
+    run_as = as_server(programs / "postgres", folder)
     options = {
         "listen_addresses": "",
         "unix_socket_directories": str(folder),
@@ -70,11 +68,11 @@ def postgres(scratch: Path) -> Iterator[Path]:
         "synchronous_commit": "off",
         "max_connections": "50",
     }
-    create = [programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust"]
+    create = [*run_as, programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust"]
     create += ["-E", "UTF8", "--no-locale", "-N"]
-    control = [programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
+    control = [*run_as, programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
     start = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-    quiet: dict = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
+    quiet: dict = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
     subprocess.run(create, **quiet)
     subprocess.run([*control, "-o", start, "start"], **quiet)
     yield folder
