@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.execution_time.context import ConnectionAccessor
 
 from include import settings, staleness
+from include.dbt_operator import failure, require_dbt
 from tests.dags.conftest import GRAPH, in_task_process, serialized
 
 
@@ -188,3 +193,40 @@ def test_a_task_process_does_not_look_at_the_dbt_project(copied, monkeypatch):
     monkeypatch.setattr(staleness, "files", None)
     with in_task_process("model.jaffle_shop.orders"):
         assert read().task_ids == ["model.jaffle_shop.orders"]
+
+
+def test_a_missing_connection_is_named_with_the_command_that_adds_it(dag, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE", raising=False)
+    task = copy.copy(dag.get_task("model.jaffle_shop.orders"))
+    with pytest.raises(AirflowFailException) as error:
+        task.render_template_fields({"conn": ConnectionAccessor()})
+    assert str(error.value).startswith(
+        "No Airflow connection 'warehouse'. Define it with the environment variable "
+        "AIRFLOW_CONN_WAREHOUSE (see .env.example)"
+    )
+
+
+def test_a_missing_dbt_is_named_with_the_command_that_installs_it():
+    with pytest.raises(
+        AirflowFailException, match=r"No dbt at /nowhere/dbt\. Install it with: make"
+    ):
+        require_dbt(Path("/nowhere/dbt"))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind", "lines"),
+    [
+        (["pass", "warn"], AirflowException, ["exit 1 dbt's own message is above."]),
+        (["pass", "fail"], AirflowFailException, ["dbt reports 1 failed:", "  fail: test.1: why"]),
+        (["fail", "error"], AirflowException, ["dbt reports 2 failed:", "  fail: test.0: why"]),
+    ],
+)
+def test_only_what_failed_on_its_data_is_not_tried_again(statuses, kind, lines):
+    """A lost connection is an error of the test, not a failure of its data, and may heal."""
+    found = [
+        {"unique_id": f"test.{number}", "status": status, "message": "why"}
+        for number, status in enumerate(statuses)
+    ]
+    raised = failure(found, AirflowException("exit 1"))
+    assert type(raised) is kind
+    assert str(raised).splitlines()[: len(lines)] == lines
