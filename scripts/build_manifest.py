@@ -70,6 +70,8 @@ def build(config: settings.Settings) -> None:
             print("To compile needs the database here: dbt parse builds the manifest.")
             run_dbt(config, folder, ["parse"])
         built = Path(folder) / "manifest.json"
+        if not built.exists():
+            raise BuildError(f"{config.dbt} went well and wrote no manifest: is it dbt?")
         if selection := selection_arguments(config):
             listed = run_dbt(config, folder, [*LIST, *selection])
             ids = [json.loads(line)["unique_id"] for line in listed.splitlines()]
