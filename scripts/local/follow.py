@@ -37,7 +37,7 @@ def run(places: Places, api: Api, verb: str, timeout: float) -> int:
     except BaseException:
         # An Airflow that stays up has to be told that nobody waits for this run any more.
         with processes.uninterrupted(), suppress(LocalError):
-            api.end_run(run_id)
+            _end(api, run_id)
         raise
     tasks = api.tasks(run_id)
     print("", *report.table(tasks), "", report.summary(tasks, time.monotonic() - began), sep="\n")
@@ -68,6 +68,17 @@ def _until_finished(places: Places, api: Api, run_id: str, verb: str, deadline: 
             )
         airflow.require_services(places, verb)
         time.sleep(POLL_SECONDS)
+
+
+def _end(api: Api, run_id: str) -> None:
+    """Mark the run failed until that is what it stays: a scheduler that has just begun with it
+    writes down that it is running.
+    """
+    for _ in range(10):
+        api.end_run(run_id)
+        time.sleep(POLL_SECONDS)
+        if api.run_state(run_id) == "failed":
+            return
 
 
 def _news(places: Places, run_id: str, before: dict[str, str], tasks: list[dict]) -> Iterator[str]:
