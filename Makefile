@@ -17,7 +17,7 @@ COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-vers
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick oracle image image-test bench manifest lint format pins clean dbt airflow
+.PHONY: help run up down psql test test-quick test-warm oracle image image-test bench manifest lint format pins clean dbt airflow
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ psql: airflow ## look into the warehouse (SQL='select ...': one statement)
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
 	@$(PYTEST) tests/integration --ignore tests/integration/test_mending.py
+
+test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Postgres
+	@$(PYTEST) tests/warm
 
 test-quick: airflow manifest ## the tests that need no database
 	@$(PYTEST) tests/unit tests/dags

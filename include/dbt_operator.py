@@ -20,6 +20,9 @@ from airflow.sdk.exceptions import (
 
 from include import settings
 
+# Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
+WARM = settings.ROOT / "include" / "warm" / "bin"
+
 # The statuses of dbt's results that make its exit code 1 (dbt-core: contracts, RunStatus and such).
 FAILED = frozenset(("error", "fail", "partial success", "runtime error"))
 
@@ -90,8 +93,11 @@ def warehouse(connection: str) -> dict[str, str]:
 
 def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
     """The paths of this machine that dbt takes from its environment; `folder` is this try's own."""
+    first = [str(WARM), str(config.dbt.parent)] if config.warm else [str(config.dbt.parent)]
     return {
-        "PATH": f"{config.dbt.parent}{os.pathsep}{path}",
+        "PATH": os.pathsep.join((*first, path)),
+        "DBT_EXECUTABLE": str(config.dbt),
+        "DBT_CACHE_SELECTED_ONLY": "true",
         "DBT_PROJECT_DIR": str(config.project_dir),
         "DBT_PROFILES_DIR": str(config.profiles_dir),
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),

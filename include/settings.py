@@ -51,6 +51,11 @@ class Settings:
         "the `dbt` command, in a virtual environment of its own",
         "./.dbt/venv/bin/dbt",
     )
+    warm: bool = _setting(
+        "DBT_WARM",
+        "tasks share a dbt that is started once and forks for each command (include/warm)",
+        "true",
+    )
     manifest: Path = _setting(
         "DBT_MANIFEST",
         "the manifest that the DAG is made from; outside the folders that the Astro CLI mounts",

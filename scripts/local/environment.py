@@ -63,6 +63,7 @@ def airflow_environment(
         "DO_NOT_TRACK": "1",
         # Tasks reach the API server by HTTP: never through a proxy.
         **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(inherited)),
+        "DBT_WARM_DIR": str(places.warm),
         "AIRFLOW__CORE__DAGS_FOLDER": str(places.project / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(places.project / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -61,6 +61,11 @@ class Places:
     def postgres_socket(self) -> Path:
         return self.sockets / "postgres"
 
+    @property
+    def warm(self) -> Path:
+        """The folder of the warm dbt's socket (include/warm)."""
+        return self.sockets / "warm"
+
     def shown(self, path: Path) -> str:
         """`path` as a person in the project's folder would write it."""
         return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)

@@ -121,6 +121,16 @@ def stop(places: Places, records: Iterable[Record], first: int = signal.SIGTERM)
         _record_file(places, record.name).unlink(missing_ok=True)
 
 
+def stop_all_with(argument: str) -> None:
+    """End every process of this user that has an argument which begins with `argument`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        ours = process.info["uids"] and process.info["uids"].real == os.getuid()
+        if ours and any(word.startswith(argument) for word in process.info["cmdline"] or ()):
+            found.append(process.pid)
+    _end_trees(found)
+
+
 def _end_trees(roots: Iterable[int], first: int = signal.SIGTERM) -> None:
     family: dict[int, psutil.Process] = {}
     for pid in roots:

@@ -112,6 +112,8 @@ def _start(places: Places, verb: str, first_port: int) -> tuple[Api, datetime]:
 
 def _stop(places: Places) -> None:
     airflow.stop(places)
+    # The warm dbt is a task's child no more: its socket tells it from those of other projects.
+    processes.stop_all_with(f"{places.warm}{os.sep}")
     postgres.stop(places)
 
 

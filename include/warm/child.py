@@ -1,0 +1,333 @@
+"""What runs inside dbt: the command in a forked child, and what the parent prepares for it.
+
+A child calls dbt's own entry point with the client's arguments, so everything from command line to
+exit code is dbt's. One thing is changed (`install`): where neither the project's files nor anything
+else that parsing depends on differ from what an earlier child parsed, the manifest comes from
+memory. Otherwise dbt parses in full, as it does with an empty target folder, and the parent gets
+the result. The child of a held manifest leaves run results and logs, but no second manifest.json.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import importlib
+import inspect
+import marshal
+import multiprocessing
+import os
+import pickle
+import pkgutil
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+
+import dbt.mp_context
+import dbt.task
+import networkx
+import wire
+from dbt import compilation, plugins
+from dbt.adapters.factory import FACTORY, get_adapter, load_plugin
+from dbt.artifacts.resources.v1.components import Contract
+from dbt.cli.main import cli
+from dbt.config import RuntimeConfig
+from dbt.constants import DEFAULT_ENV_PLACEHOLDER
+from dbt.context.query_header import generate_query_header_context
+from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.project import (
+    Configuration,
+    PackageConfig,
+    ProfileConfig,
+    Project,
+    ProjectFlags,
+)
+from dbt.contracts.selection import SelectorFile
+from dbt.flags import get_flags
+from dbt.graph import Graph
+from dbt.parser import manifest as parser
+from dbt.task import runnable
+from dbt_common.clients.jinja import template_cache
+from dotenv import find_dotenv, load_dotenv
+
+CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
+CLOCK_NS = 50_000_000  # two changes of a file within one tick of the clock would look like one
+FLAGS = "WARN_ERROR WARN_ERROR_OPTIONS FULL_REFRESH STATIC_PARSER USE_EXPERIMENTAL_PARSER"
+# What parsing may read that is another for each command. Where it decides on names, a manifest is
+# good for one command only.
+VOLATILE = re.compile(r"run_started_at|invocation_id|invocation_args|datetime|\bflags\b|env_vars")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A parsed manifest and what it was made from: `place` is everything but the files of the
+    project (`files`) and the environment variables that it asked for (in the manifest).
+    """
+
+    place: str
+    files: str
+    manifest: Manifest
+
+    def fits(self, place: str, files: str) -> bool:
+        return (place, files) == (self.place, self.files) and all(
+            os.environ.get(name, DEFAULT_ENV_PLACEHOLDER) == value
+            for name, value in self.manifest.env_vars.items()
+        )
+
+    def replaces(self, other: "Entry") -> bool:
+        asked = self.manifest.env_vars, other.manifest.env_vars
+        return self.place == other.place and asked[0] == asked[1]
+
+
+def place_of(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> str:
+    """A digest of what parsing depends on besides files and environment variables.
+
+    That is what dbt compares before it parses partially (ManifestLoader.build_manifest_state_check)
+    and what it leaves out there: packages' variables, some flags, threads, which Jinja can see.
+    """
+    flags = get_flags()
+    return _digest(
+        config.project_root, config.profile_name, config.target_name, config.to_target_dict(),
+        config.cli_vars, config.vars_from_file,
+        [(name, p.project_root, p.project_env_vars) for name, p in sorted(projects.items())],
+        [str(getattr(flags, name, None)) for name in FLAGS.split()],
+    )  # fmt: skip
+
+
+def files_of(projects: Iterable[RuntimeConfig]) -> tuple[str, int]:
+    """A digest of the state of every file that dbt reads, and when the last of them changed.
+
+    The time of a change (ctime) is the system's own: no program can set it back.
+    """
+    found = sorted({_walk(folder) for project in projects for folder in _folders(project)})
+    states = [state for files in found for state in files]
+    return _digest(states), max((state[-1] for state in states), default=0)
+
+
+def _folders(project: RuntimeConfig) -> Iterator[str]:
+    yield from (os.path.join(project.project_root, n) for n in ("dbt_project.yml", ".dbtignore"))
+    for field in fields(project):
+        if field.name.endswith("_paths"):
+            for path in getattr(project, field.name):
+                yield os.path.join(project.project_root, path)
+
+
+def _walk(path: str) -> tuple:
+    """(path, inode, size, ctime) of a file, or of all files below a folder."""
+    states = []
+    todo = [path]
+    while todo:
+        path = todo.pop()
+        with contextlib.suppress(OSError):
+            found = os.stat(path)
+            states.append((path, found.st_ino, found.st_size, found.st_ctime_ns))
+        with contextlib.suppress(OSError):
+            todo += sorted(entry.path for entry in os.scandir(path))
+    return tuple(states)
+
+
+def lasts(manifest: Manifest, project: str) -> bool:
+    """Whether the manifest would be the same for the next command: nothing that differs from one
+    command to the next went into a configuration or a name, and no plugin adds nodes of its own.
+    """
+    members = [*manifest.nodes.values(), *manifest.sources.values()]
+    names = [m.macro_sql for m in manifest.macros.values() if _names(m.name, m.package_name)]
+    configs = [str(getattr(m, "unrendered_config", "")) for m in members]
+    hooks = plugins.get_plugin_manager(project).hooks
+    return not hooks.get("get_nodes") and not any(map(VOLATILE.search, {*names, *configs}))
+
+
+def _names(macro: str, package: str) -> bool:
+    return package not in ("dbt", "dbt_postgres") and "generate_" in macro and "_name" in macro
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+# In the parent
+
+
+def prepare() -> None:
+    """Import what the commands import late."""
+    for module in pkgutil.iter_modules(dbt.task.__path__, "dbt.task."):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module.name)
+    # dbt takes only locks from it. Those of "spawn" need a tracker process for each command and
+    # leave a semaphore in /dev/shm when they are killed; those of "fork" have no name.
+    dbt.mp_context.get_mp_context().get_context = lambda: multiprocessing.get_context("fork")
+
+
+def rehearse(entry: Entry) -> networkx.DiGraph:
+    """Fill what dbt remembers within a process: schemas that its configurations are checked with,
+    their readers and writers, Jinja templates. Returns the graph that every command begins with.
+    """
+    schemas = {Configuration, Contract, PackageConfig, ProfileConfig, Project, ProjectFlags}
+    schemas |= {SelectorFile, load_plugin(entry.manifest.metadata.adapter_type)}
+    nodes = {type(node): node for node in entry.manifest.nodes.values()}.values()
+    for checked in schemas | {type(node.config) for node in nodes}:
+        checked.json_schema()
+        with contextlib.suppress(Exception):  # its fields are missing; the reader is made by then
+            checked.from_dict({})
+    for node in nodes:
+        node.to_dict(omit_none=True)
+    inspect.stack()  # fills the table of modules that dbt's behavior flags look into
+    for macro in entry.manifest.macros.values():
+        with contextlib.suppress(Exception):  # where it is called, dbt says what is wrong with it
+            template_cache.get_node_template(macro)
+    linker = compilation.Linker()
+    linker.link_graph(entry.manifest)
+    return linker.graph
+
+
+# In a child
+
+
+def serve(connection: socket.socket, who: tuple, held: Mapping, parent: int) -> None:
+    """Run the command that a client asks for, and end this process."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()  # a signal to the client's group is the client's to pass on
+    if wire.peer_uid(connection) != os.getuid():
+        os._exit(1)
+    try:
+        arguments = take_over(connection, who)
+    except wire.Unservable as why:
+        connection.sendall(wire.COLD + str(why).encode())
+        os._exit(0)
+    connection.sendall(wire.READY)
+    if wire.receive(connection, 1) != wire.GO:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=heed, args=(connection,), daemon=True).start()
+    install(held, parent)
+    code = run(arguments)
+    with contextlib.suppress(OSError):
+        connection.sendall(wire.EXIT + bytes([code]))
+    os._exit(code)
+
+
+def take_over(connection: socket.socket, who: tuple) -> list[str]:
+    """The client's arguments; its streams, folder, umask and environment become this process's."""
+    connection.settimeout(30)
+    size, fds, _, _ = socket.recv_fds(connection, 8, 4)
+    theirs, arguments, environment, umask = marshal.loads(
+        wire.receive(connection, int.from_bytes(size, "big"))
+    )
+    connection.settimeout(None)
+    if theirs != who:
+        raise wire.Unservable("its parent belongs to another environment")
+    for stream, fd in zip((0, 1, 2), fds[:3], strict=True):
+        os.dup2(fd, stream)
+    os.fchdir(fds[3])
+    for fd in fds:
+        os.close(fd)
+    os.umask(umask)
+    os.environ.clear()
+    os.environb.update(environment)
+    time.tzset()
+    tempfile.tempdir = None
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
+    return arguments
+
+
+def heed(connection: socket.socket) -> None:
+    """Pass on the client's Ctrl-C to dbt; end the command when the client is ended or dies."""
+    while True:
+        number = 0
+        with contextlib.suppress(OSError):
+            number = (connection.recv(1) or b"\0")[0]
+        if number != signal.SIGINT:
+            break
+        os.kill(os.getpid(), signal.SIGINT)
+    cancelling = threading.Thread(target=cancel, daemon=True)
+    cancelling.start()
+    cancelling.join(CANCEL_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def cancel() -> None:
+    """Cancel every query, as dbt does on Ctrl-C; its main thread may itself wait for one."""
+    for adapter in list(FACTORY.adapters.values()):
+        with contextlib.suppress(Exception), adapter.connection_named("cancel"):
+            list(adapter.cancel_open_connections())
+
+
+def run(arguments: list[str]) -> int:
+    """dbt's console script, and what Python does at the end of one; the exit code."""
+    sys.argv = arguments
+    load_dotenv(find_dotenv(usecwd=True), override=False)  # as dbt.cli.main when it is imported
+    code: object = 1
+    try:
+        code = cli()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120  # as Python does
+    return (code or 0) & 0xFF
+
+
+def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
+    """Let dbt take its manifest from memory, and give the parent what it had to parse."""
+    full = parser.ManifestLoader.get_full_manifest
+
+    def get_full_manifest(config: RuntimeConfig, **options) -> Manifest:
+        flags = get_flags()
+        if not flags.PARTIAL_PARSE or flags.PARTIAL_PARSE_FILE_PATH:
+            return full(config, **options)
+        began = time.time_ns()
+        projects = config.load_dependencies()
+        place = place_of(config, projects)
+        files, changed = files_of(projects.values())
+        for entry, graph in held.items():
+            if entry.fits(place, files):
+                tell(parent, (files, place))
+                return adopt(entry.manifest, graph, config)
+        manifest = full(config, **options)
+        lasting = changed < began - CLOCK_NS and lasts(manifest, config.project_name)
+        tell(parent, Entry(place, files, manifest) if lasting else None)
+        return manifest
+
+    parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
+
+
+def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) -> Manifest:
+    """Make a held manifest this command's, as dbt does with one that it has just parsed."""
+    manifest.metadata = config.get_metadata()
+    manifest.selectors = config.manifest_selectors
+    adapter = get_adapter(config)
+    adapter.set_macro_resolver(manifest)
+    adapter.connections.set_query_header(generate_query_header_context(adapter.config, manifest))
+    parser._check_manifest(manifest, config)
+    from_scratch = compilation.Compiler.compile
+
+    def compile(compiler, of, write=True, add_test_edges=False, catalogs=None):
+        if of is not manifest or add_test_edges:
+            return from_scratch(compiler, of, write, add_test_edges, catalogs)
+        compiler.initialize()
+        if config.args.which != "list":
+            compilation.print_compile_stats(compilation._generate_stats(of, catalogs))
+        return Graph(graph)
+
+    compilation.Compiler.compile = compile
+    parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
+    return manifest
+
+
+def tell(parent: int, message: object) -> None:
+    """Say the one thing that this child has to say to its parent, which may be gone."""
+    with contextlib.suppress(OSError), open(parent, "wb") as pipe:
+        pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)

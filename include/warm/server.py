@@ -1,0 +1,126 @@
+"""`server.py REAL_DBT SOCKET IDLE_SECONDS`, listening on descriptor 3: the warm parent.
+
+It has imported dbt and holds parsed manifests, and forks a child for each command. It never reads
+a request: the child does (`child.serve`), so that no environment, and no secret in it, is ever in
+the parent's memory. It never runs dbt: what it holds came from children that had to parse.
+"""
+
+import gc
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import time
+
+import child
+import wire
+
+MANIFESTS = 4  # held at once; the one that was longest unused makes room
+LOADS = 50  # after so many manifests a fresh parent takes over: memory stays bounded
+
+
+def main(real: str, path: str, idle: float) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
+    who = wire.identity(real)
+    listener = socket.socket(fileno=3)
+    ours = os.stat(path)
+    # What the cold dbt, a script in its venv's bin/, would have there; dbt looks for plugins in it.
+    sys.path[0] = os.path.dirname(os.path.abspath(real))
+    child.prepare()
+    gc.freeze()
+    parent = Parent(listener, who)
+    while parent.loads < LOADS and _is(path, ours) and parent.turn(idle):
+        pass
+    if _is(path, ours):
+        os.unlink(path)
+    listener.setblocking(False)  # who came before the socket was gone is still answered
+    while parent.accept():
+        pass
+
+
+def _is(path: str, ours: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), ours)
+    except OSError:
+        return False
+
+
+class Parent:
+    """The listening socket, the manifests, and the pipes of the children that may bring one."""
+
+    def __init__(self, listener: socket.socket, who: tuple) -> None:
+        self.listener = listener
+        self.who = who
+        self.held: dict = {}  # an Entry and its graph, the longest unused first
+        self.pipes: dict[int, bytearray] = {}
+        self.loads = 0
+        self.used = time.monotonic()
+
+    def turn(self, idle: float) -> bool:
+        """Wait for one thing and do it; False when there is no more to wait for."""
+        # The first command parses alone: who comes meanwhile finds its manifest ready.
+        hearing = [self.listener] if self.held or not self.pipes else []
+        # Pipes first: a client that comes after a command has ended finds what that one parsed.
+        readable, _, _ = select.select([*self.pipes, *hearing], [], [], min(5.0, idle))
+        for source in readable:
+            if source is self.listener:
+                self.accept()
+            else:
+                self.read(source)
+        return bool(self.pipes) or time.monotonic() - self.used < idle
+
+    def accept(self) -> bool:
+        """Fork a child for the next client; False if there is none."""
+        try:
+            connection, _ = self.listener.accept()
+        except OSError:
+            return False
+        self.used = time.monotonic()
+        mine, childs = os.pipe()
+        if os.fork():
+            connection.close()
+            os.close(childs)
+            self.pipes[mine] = bytearray()
+            return True
+        try:
+            self.listener.close()
+            for pipe in (mine, *self.pipes):
+                os.close(pipe)
+            child.serve(connection, self.who, self.held, childs)
+        finally:
+            os._exit(1)
+
+    def read(self, pipe: int) -> None:
+        """Take what a child has to say."""
+        part = os.read(pipe, 1 << 20)
+        if part:
+            self.pipes[pipe] += part
+            return
+        os.close(pipe)
+        message = self.pipes.pop(pipe)
+        try:
+            told = pickle.loads(message)
+        except Exception:  # cut short by the end of its child
+            return
+        if isinstance(told, child.Entry):
+            self.hold(told)
+        for entry in [entry for entry in self.held if (entry.files, entry.place) == told]:
+            self.held[entry] = self.held.pop(entry)
+
+    def hold(self, entry: "child.Entry") -> None:
+        """Keep a manifest, in the place of one that it replaces or that was longest unused."""
+        gc.unfreeze()
+        for old in [old for old in self.held if entry.replaces(old)]:
+            del self.held[old]
+        if len(self.held) == MANIFESTS:
+            del self.held[next(iter(self.held))]
+        self.held[entry] = child.rehearse(entry)
+        self.loads += 1
+        gc.collect()
+        gc.freeze()  # a child's collector leaves the parent's pages alone, and shared
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))

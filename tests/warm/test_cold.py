@@ -1,0 +1,129 @@
+"""Where warm cannot serve, the real dbt runs, and one line says why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from .conftest import LAUNCHER
+from .test_processes import as_nobody
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A dbt that is no Python program, as dbt v2: it says how it was called and fails."""
+    path = tmp_path / "a folder" / "dbt"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\necho "$# $*"\nexit 7\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def pythonic(fake, dbt):
+    """The same with a Python beside it, so that the client is asked."""
+    (fake.parent / "python").symlink_to(dbt.resolve().parent / "python")
+    return fake
+
+
+def run(dbt, *arguments, launcher=(LAUNCHER,), **env):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DBT_", "XDG_"))}
+    result = subprocess.run(
+        [*launcher, *arguments], env=kept | {"DBT_EXECUTABLE": str(dbt)} | env,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    return result.returncode, result.stdout, result.stderr.removeprefix("dbt starts cold: ")
+
+
+def test_dbt_without_python(fake):
+    """Also with spaces in its path and in the arguments."""
+    code, out, why = run(fake, "run", "--select", "a b")
+    assert (code, out, why) == (7, "3 run --select a b\n", f"there is no Python beside {fake}\n")
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({"DBT_WARM": "false"}, ""),
+        ({"AIRFLOW_IS_K8S_EXECUTOR_POD": "True"}, "one task per pod\n"),
+    ],
+)
+def test_switched_off(pythonic, env, why):
+    assert run(pythonic, "run", **env) == (7, "1 run\n", why)
+
+
+@pytest.mark.parametrize("arguments", [("deps",), ("--version",), ("run", "--help"), ("clean",)])
+def test_commands_that_gain_nothing(pythonic, arguments):
+    code, out, why = run(pythonic, *arguments)
+    assert (code, out) == (7, f"{len(arguments)} {' '.join(arguments)}\n")
+    assert why == f"`dbt {arguments[0]}` gains nothing from a warm parent\n"
+
+
+def test_path_too_long(pythonic, tmp_path):
+    folder = tmp_path / ("x" * 100)
+    code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
+    assert code == 7
+    assert why.endswith("is too long for a socket (DBT_WARM_DIR sets its folder)\n")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_folder_that_others_may_enter(pythonic, tmp_path, mode):
+    folder = tmp_path / "w"
+    folder.mkdir()
+    folder.chmod(mode)
+    code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
+    assert (code, why) == (7, f"{folder} is not a folder that only you can enter; remove it\n")
+    assert list(folder.iterdir()) == []
+
+
+def test_folder_that_is_a_link(pythonic, tmp_path):
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "w").symlink_to(tmp_path / "real")
+    code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(tmp_path / "w"))
+    assert (code, "remove it" in why) == (7, True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become another user")
+def test_folder_of_somebody_else(pythonic, tmp_path):
+    """Another user made it first."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    folder = tmp_path / "open" / "w"
+    for above in tmp_path.parents[:-2]:
+        above.chmod(above.stat().st_mode | 0o011)
+    tmp_path.chmod(0o711)
+    assert as_nobody(lambda: os.mkdir(folder, 0o700) or "made") == "made"
+    code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
+    assert (code, "remove it" in why) == (7, True)
+
+
+def test_disk_full(pythonic, tmp_path):
+    """No room for a socket."""
+    folder = tmp_path / "w"
+    folder.mkdir(mode=0o700)
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "nr_inodes=1,mode=700", "tmpfs", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
+        assert (code, why) == (7, "No space left on device (on the way to its parent)\n")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_parent_that_cannot_start(pythonic, tmp_path):
+    """Its Python has no dbt: the fake one's is the system's."""
+    (pythonic.parent / "python").unlink()
+    (pythonic.parent / "python").symlink_to(shutil.which("python3"))
+    code, out, why = run(pythonic, "run", DBT_WARM_DIR=str(tmp_path / "w"))
+    assert (code, out) == (7, "1 run\n")
+    assert why == "its parent ended before the command began\n"
+
+
+def test_launcher_without_its_executable_bit(fake):
+    assert run(fake, "run", launcher=("sh", LAUNCHER), DBT_WARM="false")[:2] == (7, "1 run\n")

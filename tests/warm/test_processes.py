@@ -1,0 +1,222 @@
+"""Signals, deaths, ends, and what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import eventually
+
+LIST = ("-q", "ls", "--select", "one", "--resource-type", "model")
+
+
+def asleep(query, seconds=60):
+    """Is a backend executing pg_sleep?"""
+    found = f"""
+        select pid from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()
+        and query like '%pg_sleep({seconds})%'"""
+    return query(found)
+
+
+@pytest.mark.parametrize("where", ["model", "hook"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signal_ends_the_query(warm, shop, query, number, where):
+    """As Airflow sends it, to the process group. A hook runs in dbt's main thread."""
+    if where == "model":
+        process = warm.start(shop, "run", "--select", "sleep")
+    else:
+        process = warm.start(shop, "run", "--select", "one", HOOK_SLEEP="60")
+    assert eventually(lambda: asleep(query), 60)
+    os.killpg(process.pid, number)
+    assert warm.wait(process).code == -number
+    assert eventually(lambda: not asleep(query), 15)
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+
+
+def test_parent_killed_during_a_command_harms_nothing(own_warm, shop, query):
+    """The child owns its client's connection; the next command starts a new parent."""
+    own_warm.run(shop, "ls")
+    (parent,) = own_warm.parents()
+    process = own_warm.start(shop, "run", "--select", "nap")
+    assert eventually(lambda: asleep(query, 3), 60)
+    os.kill(parent, signal.SIGKILL)
+    result = own_warm.wait(process)
+    assert (result.code, result.cold) == (0, False), result.text
+    again = own_warm.run(shop, "ls")
+    assert (again.code, again.cold) == (0, False)
+    assert own_warm.parents() != [parent]
+
+
+def test_parent_killed_before_the_start_means_cold(own_warm, shop):
+    own_warm.run(shop, "ls")
+    (parent,) = own_warm.parents()
+    os.kill(parent, signal.SIGSTOP)
+    process = own_warm.start(shop, "ls", "--select", "one")
+    time.sleep(2)
+    os.kill(parent, signal.SIGKILL)
+    result = own_warm.wait(process)
+    assert (result.code, result.cold) == (0, True)
+    assert "shop.one" in result.text
+
+
+def test_child_killed_is_not_run_again(warm, shop, query):
+    process = warm.start(shop, "run", "--select", "sleep")
+    assert eventually(lambda: asleep(query), 60)
+    (parent,) = warm.parents()
+    (child,) = [pid for pid, above in warm.processes().items() if above == parent]
+    os.kill(child, signal.SIGKILL)
+    result = warm.wait(process)
+    assert (result.code, result.cold) == (2, False)
+    assert "it is not run again" in result.text
+    for (pid,) in asleep(query):
+        query(f"select pg_terminate_backend({pid})")
+
+
+def test_many_clients_start_one_parent(own_warm, shop):
+    """50 at once, and none of them runs cold."""
+    processes = [own_warm.start(shop, *LIST) for _ in range(50)]
+    parents = set()
+    while any(process.poll() is None for process in processes):
+        parents.update(own_warm.parents())
+        time.sleep(0.5)
+    results = [own_warm.wait(process) for process in processes]
+    assert {(r.code, r.text) for r in results} == {(0, "shop.one\n")}
+    assert len(parents) == 1
+    assert sum(r.parsed for r in results) == 1
+
+
+def test_idle_parent_ends(own_warm, shop):
+    own_warm.run(shop, "ls", DBT_WARM_IDLE="1")
+    assert eventually(lambda: not own_warm.processes())
+    assert [path.name for path in own_warm.folder.iterdir()] == ["lock"]
+
+
+def test_parent_without_its_folder_ends(own_warm, shop):
+    own_warm.run(shop, "ls")
+    for path in own_warm.folder.iterdir():
+        path.unlink()
+    assert eventually(lambda: not own_warm.processes())
+
+
+def test_nothing_grows(warm, shop, tmp_path):
+    """Memory, descriptors, processes and files, over DBT_WARM_COMMANDS commands."""
+    for _ in range(5):
+        warm.run(shop, *LIST)
+    (parent,) = warm.parents()
+    before = state(warm, parent)
+    for _ in range(int(os.environ.get("DBT_WARM_COMMANDS", "30"))):
+        result = warm.run(shop, *LIST, TMPDIR=str(tmp_path))
+        assert (result.code, result.text) == (0, "shop.one\n")
+        shutil.rmtree(result.target)
+    assert eventually(lambda: state(warm, parent)[0] == before[0], 10)
+    assert state(warm, parent)[1] <= before[1] + 4096
+    assert list(tmp_path.iterdir()) == []
+
+
+def state(warm, parent):
+    """What is countable of the parent, and its memory in KB."""
+    status = Path(f"/proc/{parent}/status").read_text()
+    memory = next(int(ln.split()[1]) for ln in status.splitlines() if ln.startswith("RssAnon"))
+    children = sum(f"PPid:\t{parent}\n" in text for text in _statuses())
+    open_files = sorted(os.readlink(fd) for fd in Path(f"/proc/{parent}/fd").iterdir())
+    return (open_files, children, sorted(p.name for p in warm.folder.iterdir())), memory
+
+
+def _statuses():
+    """Of all processes, so that a zombie or a helper of the parent is seen."""
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            yield path.read_text()
+
+
+def test_parent_holds_nothing_of_its_client(warm, shop):
+    """No stream, folder, terminal, variable or secret: also not in its memory."""
+    secret = "hunter2-" + "never-in-the-parent"[::-1]
+    assert warm.run(shop, "run", "--select", "one", DBT_ENV_SECRET_PASSWORD=secret).code == 0
+    (parent,) = warm.parents()
+    proc = Path(f"/proc/{parent}")
+    kinds = {os.readlink(fd).split(":")[0] for fd in (proc / "fd").iterdir()}
+    assert kinds <= {"/dev/null", "socket", "pipe"}
+    assert os.readlink(proc / "cwd") == "/"
+    assert os.getsid(parent) != os.getsid(0)
+    assert secret.encode() not in (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
+    assert b"PGHOST" not in (proc / "environ").read_bytes()
+    assert not in_memory(proc, secret.encode())
+    assert in_memory(proc, b"model.shop.one"), "the search itself works"
+
+
+def in_memory(proc: Path, needle: bytes) -> bool:
+    with open(proc / "mem", "rb", 0) as memory:
+        for line in (proc / "maps").read_text().splitlines():
+            span, mode = line.split()[:2]
+            if mode.startswith("rw"):
+                start, end = (int(x, 16) for x in span.split("-"))
+                memory.seek(start)
+                try:
+                    if needle in memory.read(end - start):
+                        return True
+                except OSError:
+                    continue
+    return False
+
+
+def test_umask_and_folder_are_the_clients(warm, shop, tmp_path):
+    argv, env, target = warm.command(shop, "run", "--select", "one")
+    pid = os.fork()
+    if not pid:
+        os.umask(0o027)
+        os.chdir(tmp_path)
+        arguments = ["dbt", "-q", *map(str, argv[1:-1]), "logs"]
+        os.execve(argv[0], arguments, env)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (tmp_path / "logs" / "dbt.log").stat().st_mode & 0o777 == 0o640
+    assert (target / "run_results.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_socket_is_not_for_others(own_warm, shop):
+    """Not even where somebody has opened the folder and the socket: the parent asks who it is."""
+    if os.getuid():
+        pytest.skip("needs root, to become another user")
+    own_warm.run(shop, "ls")
+    (path,) = own_warm.folder.glob("*.sock")
+    assert own_warm.folder.stat().st_mode & 0o777 == 0o700
+    assert as_nobody(lambda: talk(path)) == "PermissionError"
+    own_warm.folder.chmod(0o755)
+    path.chmod(0o777)
+    assert as_nobody(lambda: talk(path)) == ""
+    result = own_warm.run(shop, "ls")
+    assert (result.code, "remove it" in result.text) == (0, True)
+
+
+def talk(path: Path) -> str:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(20)
+    client.connect(str(path))
+    client.sendall(bytes(8))
+    return client.recv(100).decode()
+
+
+def as_nobody(action) -> str:
+    """What `action` returned, or the name of its error, in a process of the user nobody."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            text = action()
+        except Exception as error:
+            text = "" if isinstance(error, ConnectionResetError) else type(error).__name__
+        os.write(write, text.encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    with os.fdopen(read) as pipe:
+        return pipe.read()
