@@ -13,7 +13,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, TaskGroup, get_parsing_context
 
-from include import locate, manifest, plan, settings, staleness
+from include import locate, plan, planfile, settings, staleness
 from include.dbt_operator import DbtOperator
 
 log = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ def build(config: settings.Settings) -> DAG:
     # In a task process Airflow says which task it is: the others are not built.
     only = get_parsing_context().task_id
     path = locate.manifest(config, may_be_old=only is not None)
-    planned = tasks_of(path, config)
-    if only and config.manifest_url and only not in {task.id for task in planned}:
-        planned = tasks_of(locate.manifest(config), config)  # a task of a newer manifest
+    planned = tasks_of(path, config, only)
+    if only and config.manifest_url and not planned:
+        planned = tasks_of(locate.manifest(config), config, only)  # a task of a newer manifest
     changed = () if only else staleness.changed(path, config.project_dir)
     if changed:
         log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
@@ -61,24 +61,22 @@ def build(config: settings.Settings) -> DAG:
             "max_retry_delay": timedelta(hours=1),
         },
     )
-    add_tasks(dag, [task for task in planned if only in (None, task.id)], config)
+    add_tasks(dag, planned, config)
     return dag
 
 
-def tasks_of(path: Path, config: settings.Settings) -> tuple[plan.Task, ...]:
-    """The plan of the manifest at `path`."""
-    return plan.tasks(
-        manifest.load(path),
-        plan.Options(
-            gate_tests=config.gate_tests,
-            unit_tests=config.unit_tests,
-            source_freshness=config.source_freshness,
-            saved_queries=config.saved_queries,
-        ),
+def tasks_of(path: Path, config: settings.Settings, only: str | None) -> tuple[plan.Task, ...]:
+    """The plan of the manifest at `path`, or of it the one task `only`."""
+    options = plan.Options(
+        gate_tests=config.gate_tests,
+        unit_tests=config.unit_tests,
+        source_freshness=config.source_freshness,
+        saved_queries=config.saved_queries,
     )
+    return planfile.tasks(path, options, only)
 
 
-def add_tasks(dag: DAG, planned: list[plan.Task], config: settings.Settings) -> None:
+def add_tasks(dag: DAG, planned: tuple[plan.Task, ...], config: settings.Settings) -> None:
     """Adds an operator for each task, and the edges between them."""
     groups: dict[Folders, TaskGroup] = {(): dag.task_group}
     operators = {

@@ -39,6 +39,20 @@ def switched_on(project: Project) -> list[dict]:
     return runs()
 
 
+def restarts(project: Project) -> dict[str, str]:
+    """How often Docker has started each service again that had ended."""
+    services = ("scheduler", "dag-processor", "api-server", "triggerer")
+    ids = {name: project.compose("ps", "--quiet", name).stdout.strip() for name in services}
+    count = ("inspect", "--format", "{{.RestartCount}}")
+    return {name: project.docker(*count, found).stdout.strip() for name, found in ids.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def restarts_at_first(started: Project) -> dict[str, str]:
+    """As the CLI starts them, the services end and begin again until the database is migrated."""
+    return restarts(started)
+
+
 def test_a_fresh_clone_starts_without_import_errors_and_with_a_fresh_manifest(started):
     assert started.api("importErrors")["import_errors"] == []
     assert started.tags() == {"dbt"}
@@ -75,8 +89,10 @@ def test_a_changed_model_is_told_until_the_manifest_is_built_on_the_host(small):
     model = small.folder / "include/dbt/models/slow.sql"
     model.write_text("select 1 as id\n")
     eventually(lambda: small.tags() == {"dbt", "stale manifest"}, 60, small.tags)
-    assert "`models/slow.sql`" in small.dag()["doc_md"]
-    assert "`make manifest`" in small.dag()["doc_md"]
+    page = lambda: small.dag()["doc_md"]  # noqa: E731
+    # Airflow writes the page down later than the tags.
+    eventually(lambda: "`models/slow.sql`" in page(), 60, page)
+    assert "`make manifest`" in page()
     host = small.folder / ".dbt"
     host.chmod(0o777)
     build = small.in_image(
@@ -125,7 +141,7 @@ def tried(project: Project, **environ: str) -> str:
     """What a task prints that is run alone in the scheduler's container, and fails."""
     test = ("airflow", "tasks", "test", DAG, SLOW)
     done = project.execute("scheduler", *test, environ=environ, check=False)
-    assert done.returncode != 0, done.stdout
+    assert "new_state=failed" in done.stdout, done.stdout  # the command's exit code says nothing
     return done.stdout
 
 
@@ -144,9 +160,5 @@ def test_a_missing_dbt_fails_the_task_with_the_command_that_mends_it(slow):
         slow.execute("scheduler", "mv", ".dbt/away", ".dbt/venv")
 
 
-def test_no_service_was_restarted_by_what_happened(slow):
-    """Docker would have restarted one that ended."""
-    services = ("scheduler", "dag-processor", "api-server", "triggerer")
-    ids = slow.compose("ps", "--quiet", *services).stdout.split()
-    counts = slow.docker("inspect", "--format", "{{.RestartCount}}", *ids).stdout.split()
-    assert counts == ["0", "0", "0", "0"]
+def test_no_service_was_restarted_by_what_happened(slow, restarts_at_first):
+    assert restarts(slow) == restarts_at_first
