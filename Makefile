@@ -6,6 +6,8 @@
 AIRFLOW := .airflow/venv/bin/python
 PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 PROJECTS := 24
+MODELS := 50
+SCHEDULED := tests/integration/test_scheduled.py
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt
 # Pins are as of this day: `make pins` gives the same files until it is moved on.
@@ -17,7 +19,7 @@ COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-vers
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick test-warm oracle image image-test bench manifest lint format pins clean dbt airflow
+.PHONY: help run up down psql test test-quick test-warm test-scheduled oracle image image-test bench bench-peers bench-warm manifest lint format pins clean dbt airflow
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -35,7 +37,7 @@ psql: airflow ## look into the warehouse (SQL='select ...': one statement)
 	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
-	@$(PYTEST) tests/integration --ignore tests/integration/test_mending.py
+	@$(PYTEST) tests/integration --ignore $(SCHEDULED)
 
 test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Postgres
 	@$(PYTEST) tests/warm
@@ -43,17 +45,27 @@ test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Pos
 test-quick: airflow manifest ## the tests that need no database
 	@$(PYTEST) tests/unit tests/dags
 
-oracle: airflow dbt ## compare the plan with `dbt build` on generated projects, and mend failed runs (PROJECTS=200)
-	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/integration/test_mending.py tests/oracle
+test-scheduled: airflow dbt ## runs that fail and are mended, and runs with params, through the scheduler
+	@$(PYTEST) $(SCHEDULED)
+
+oracle: airflow dbt ## compare the plan with `dbt build` on generated projects (PROJECTS=200)
+	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/oracle
 
 image: ## build the image as the Astro CLI would, and say how large it is
 	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
 
 image-test: airflow ## build, start and test the image in real containers (needs a Docker engine)
-	@$(PYTEST) tests/image
+	@$(PYTEST) tests/image --durations=30
 
 bench: airflow ## measure planning
 	@$(AIRFLOW) -m benchmarks.planning
+
+bench-peers: airflow dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS=50)
+	@sh scripts/python scripts/venv.py .airflow/bench requirements-bench.txt
+	@BENCH_PEERS=$$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages) $(AIRFLOW) -m benchmarks.dag_run --models $(MODELS)
+
+bench-warm: airflow dbt ## measure one dbt command, cold and warm, at 50, 1,000 and 4,000 models
+	@$(AIRFLOW) -m benchmarks.warm_command
 
 manifest: dbt ## have dbt compile the project, without a database
 	@sh scripts/python scripts/build_manifest.py

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, get_parsing_context
 
-from include import locate, plan, planfile, settings, staleness
+from include import locate, plan, planfile, settings, staleness, trigger
 from include.dbt_operator import DbtOperator
 
 log = logging.getLogger(__name__)
@@ -52,9 +54,12 @@ def build(config: settings.Settings) -> DAG:
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
+        params=trigger.form(trigger.targets(config.project_dir, config.profiles_dir)),
         tags=["dbt", *([staleness.TAG] if changed else [])],
         default_args={
             "owner": "dbt",
+            # A task is skipped where a run was triggered for others: what is downstream goes on.
+            "trigger_rule": "none_failed",
             "retries": config.retries,
             "retry_delay": timedelta(seconds=config.retry_delay),
             "retry_exponential_backoff": 2,
@@ -83,6 +88,8 @@ def add_tasks(dag: DAG, planned: tuple[plan.Task, ...], config: settings.Setting
         task.id: DbtOperator(
             task_id=task.id,
             argv=task.argv,
+            nodes=task.nodes,
+            **operator_arguments(task.overrides, config),
             connection=config.connection,
             dag=dag,
             task_group=task_group(task.group, groups, dag),
@@ -95,6 +102,15 @@ def add_tasks(dag: DAG, planned: tuple[plan.Task, ...], config: settings.Setting
             if upstream in operators:
                 operators[task.id].upstream_task_ids.add(upstream)
                 operators[upstream].downstream_task_ids.add(task.id)
+
+
+def operator_arguments(overrides: Mapping[str, Any], config: settings.Settings) -> dict[str, Any]:
+    """What dbt's YAML and the settings say of a task, in Airflow's types."""
+    pool = {"pool": config.pool} if config.pool else {}
+    return pool | {
+        key: timedelta(seconds=value) if key in ("retry_delay", "execution_timeout") else value
+        for key, value in overrides.items()
+    }
 
 
 def task_group(path: Folders, groups: dict[Folders, TaskGroup], dag: DAG) -> TaskGroup:

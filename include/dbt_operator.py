@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,12 +17,18 @@ from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowSkipException,
 )
 
-from include import settings
+from include import settings, trigger
 
 # Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
 WARM = settings.ROOT / "include" / "warm" / "bin"
+
+# A task process's standard input is its socket to Airflow's supervisor: not for dbt.
+STDIN = "< /dev/null"
+
+LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
 
 # The statuses of dbt's results that make its exit code 1 (dbt-core: contracts, RunStatus and such).
 FAILED = frozenset(("error", "fail", "partial success", "runtime error"))
@@ -34,13 +41,17 @@ class DbtOperator(BashOperator):
     paths of this machine are added when it runs, so that they are in no serialized DAG. Each try
     has a target and a log folder of its own, removed at its end: tasks share no local disk.
 
+    A run that was triggered with a selection (include/trigger.py) skips the task if none of its
+    `nodes`, which are unique ids, is in it; other params of the run become arguments.
+
     Raises AirflowFailException, which is not retried, when nothing but data tests failed.
     """
 
-    def __init__(self, *, argv: Iterable[str], connection: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, argv: Sequence[str], nodes: Iterable[str], connection: str, **kwargs: Any
+    ) -> None:
         super().__init__(
-            # A task process's standard input is its socket to Airflow's supervisor: not for dbt.
-            bash_command=f"{shlex.join(('dbt', *argv))} < /dev/null",
+            bash_command=f"{shlex.join(('dbt', *argv))} {STDIN}",
             env=warehouse(connection),
             append_env=True,
             skip_on_exit_code=None,
@@ -48,6 +59,8 @@ class DbtOperator(BashOperator):
             **kwargs,
         )
         self.connection = connection
+        self.verb = argv[0]
+        self.nodes = frozenset(nodes)
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         try:
@@ -69,10 +82,47 @@ class DbtOperator(BashOperator):
         require_dbt(config.dbt)
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._places = places(config, Path(folder), os.environ["PATH"])
+            self._require_selected(context)
+            # Rendered by now: what a person has entered is part of no template.
+            if added := trigger.arguments(self.verb, context["params"]):
+                command = self.bash_command.removesuffix(STDIN)
+                self.bash_command = f"{command}{shlex.join(added)} {STDIN}"
             try:
                 super().execute(context)
             except AirflowException as error:
                 raise failure(results(Path(folder)), error) from None
+
+    def _require_selected(self, context: Any) -> None:
+        """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
+
+        dbt itself says which nodes those are.
+        """
+        wanted = trigger.selection(context["params"])
+        if not wanted:
+            return
+        argv = ("dbt", *LIST, *wanted, *trigger.context(context["params"]))
+        listed = subprocess.run(
+            argv,
+            env=self.get_env(context),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        selected = listed_nodes(listed.stdout)
+        if listed.returncode or not selected:
+            raise AirflowFailException(
+                f"{shlex.join(argv)} selects nothing (exit code {listed.returncode}):\n"
+                f"{listed.stdout}"
+            )
+        if not self.nodes & selected:
+            raise AirflowSkipException(f"Not in this run's selection: {shlex.join(wanted)}")
+
+
+def listed_nodes(output: str) -> set[str]:
+    """The unique ids in what `dbt ls` printed, between whatever else it had to say."""
+    lines = (line for line in output.splitlines() if line.startswith("{"))
+    return {json.loads(line)["unique_id"] for line in lines}
 
 
 def warehouse(connection: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -49,7 +49,8 @@ class Node:
 
     `parents` are unique ids, sorted, of nodes that the manifest has; `fqn` starts with the package
     and ends with the name (and the version of a versioned model); `path` is the file relative to
-    the package's folder.
+    the package's folder. `airflow` is what stands under `meta.airflow` (see include/overrides.py),
+    `owner` the name or address of the owner of its group.
     """
 
     unique_id: str
@@ -63,6 +64,8 @@ class Node:
     versioned: bool = False
     has_freshness: bool = False
     has_exports: bool = False
+    airflow: Mapping[str, object] = field(default_factory=dict)
+    owner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ def _nodes(raw: dict) -> dict[str, Node]:
     unknown = {m["resource_type"] for m in members.values()} - _KNOWN_TYPES
     if unknown:
         log.warning("The manifest has resource types that are left alone: %s", sorted(unknown))
-    return {unique_id: _node(members[unique_id], members) for unique_id in sorted(members)}
+    owners = {group["name"]: _owner(group) for group in (raw.get("groups") or {}).values()}
+    return {key: _node(members[key], members, owners) for key in sorted(members)}
 
 
 def _members(raw: dict) -> Iterator[dict]:
@@ -132,7 +136,25 @@ def _members(raw: dict) -> Iterator[dict]:
                 yield member
 
 
-def _node(member: dict, members: Mapping[str, dict]) -> Node:
+def _owner(group: dict) -> str | None:
+    owner = group.get("owner") or {}
+    return owner.get("name") or owner.get("email")
+
+
+def _airflow(member: dict, config: dict) -> Mapping[str, object]:
+    """Raises ManifestError for anything but a mapping."""
+    found = (config.get("meta") or {}).get("airflow")
+    if found is None:
+        found = (member.get("meta") or {}).get("airflow") or {}
+    if not isinstance(found, dict):
+        raise ManifestError(
+            f"{member['unique_id']} ({member.get('original_file_path')}): "
+            f"meta.airflow is {found!r}; it takes a mapping."
+        )
+    return found
+
+
+def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | None]) -> Node:
     config = member.get("config") or {}
     depends_on = (member.get("depends_on") or {}).get("nodes") or ()
     return Node(
@@ -147,6 +169,8 @@ def _node(member: dict, members: Mapping[str, dict]) -> Node:
         versioned=member.get("version") is not None,
         has_freshness=_has_freshness(member.get("freshness") or config.get("freshness")),
         has_exports=bool(member.get("exports")),
+        airflow=_airflow(member, config),
+        owner=owners.get(config.get("group") or member.get("group")),
     )
 
 

@@ -11,11 +11,11 @@ import hashlib
 import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
 
-from include import selection
+from include import overrides, selection
 from include.manifest import Manifest, Node
 
 # How dbt runs each resource type, and in which order the types get their task ids.
@@ -60,7 +60,8 @@ class Task:
     """One dbt command: `dbt` and `argv` execute exactly `nodes` once all of `upstream` succeeded.
 
     `id` is the Airflow task id and `upstream` are such ids, sorted; `kind` is a resource type of
-    dbt's; `nodes` are unique ids, sorted; `group` is the path of task groups, outermost first.
+    dbt's; `nodes` are unique ids, sorted; `group` is the path of task groups, outermost first;
+    `overrides` are what dbt's YAML says of the operator (see include/overrides.py).
     """
 
     id: str
@@ -69,12 +70,14 @@ class Task:
     nodes: tuple[str, ...]
     upstream: tuple[str, ...]
     group: tuple[str, ...]
+    overrides: Mapping[str, object] = field(default_factory=dict)
 
 
 def tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
     """Every task, each after all that it waits for, in an order that only the manifest decides.
 
-    Raises ValueError, naming nodes, if the manifest's graph has a cycle.
+    Raises ValueError, naming nodes, if the manifest's graph has a cycle, and ManifestError for what
+    Airflow cannot be told of a node.
     """
     nodes = manifest.nodes
     order = topological({unique_id: node.parents for unique_id, node in nodes.items()})
@@ -91,6 +94,7 @@ def tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
             nodes=members[key],
             upstream=tuple(sorted(ids[other] for other in upstream[key])),
             group=group(nodes[key[1]], manifest.project),
+            overrides=overrides.of(nodes[key[1]], "test" if key[0] in _TESTS else "run"),
         )
         for key in topological({key: upstream[key] for key in members})
     )

@@ -13,10 +13,10 @@ import json
 import os
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, astuple
+from dataclasses import asdict, fields
 from pathlib import Path
 
-from include import manifest, plan, selection
+from include import manifest, overrides, plan, selection
 from include.plan import Options, Task
 
 NAME = "plan.jsonl"
@@ -41,7 +41,7 @@ def tasks(path: Path, options: Options, only: str | None = None) -> tuple[Task, 
 
 def write(path: Path, options: Options, planned: Iterable[Task]) -> None:
     """Writes the plan of the manifest at `path` beside it, replacing an older one at once."""
-    lines = [_origin(path, options), *(json.dumps(astuple(task)) for task in planned)]
+    lines = [_origin(path, options), *map(_line, planned)]
     unfinished = path.with_name(f".{NAME}-{uuid.uuid4().hex}")
     try:
         unfinished.write_text("\n".join(lines) + "\n")
@@ -64,9 +64,14 @@ def read(path: Path, options: Options, only: str | None = None) -> tuple[Task, .
     return (_task(text[start : text.index("\n", start)]),) if start else ()
 
 
+def _line(task: Task) -> str:
+    *values, overridden = (getattr(task, field.name) for field in fields(Task))
+    return json.dumps([*values, dict(overridden)])
+
+
 def _task(line: str) -> Task:
-    task_id, kind, *lists = json.loads(line)
-    return Task(task_id, kind, *map(tuple, lists))
+    task_id, kind, *lists, overridden = json.loads(line)
+    return Task(task_id, kind, *map(tuple, lists), overridden)
 
 
 def _origin(path: Path, options: Options) -> str:
@@ -74,7 +79,9 @@ def _origin(path: Path, options: Options) -> str:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         state = os.fstat(file.fileno())
-    code = b"".join(Path(module.__file__).read_bytes() for module in (manifest, plan, selection))
+    code = b"".join(
+        Path(module.__file__).read_bytes() for module in (manifest, overrides, plan, selection)
+    )
     digest = hashlib.sha256(head + code).hexdigest()
     made_from = {"digest": digest, "size": state.st_size, "modified": state.st_mtime_ns}
     return json.dumps(made_from | asdict(options))

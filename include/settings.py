@@ -89,6 +89,11 @@ class Settings:
         "seconds before the first retry; each further one waits twice as long",
         "60",
     )
+    pool: str = _setting(
+        "DBT_POOL",
+        "the Airflow pool of the tasks, which limits the dbt commands at a time; it has to exist",
+        "",
+    )
     select: str = _setting(
         "DBT_SELECT",
         "limits the DAG: dbt's `--select`, resolved by dbt when the manifest is built",

@@ -72,6 +72,13 @@ class Api:
     def import_errors(self) -> list[dict]:
         return self.call("GET", "/api/v2/importErrors")["import_errors"]
 
+    def make_pool(self, name: str, slots: int) -> None:
+        """Make sure that there is a pool of this name; one that is there stays as it is."""
+        pools = self.call("GET", "/api/v2/pools?limit=1000")["pools"]
+        if name not in {pool["name"] for pool in pools}:
+            made = {"name": name, "slots": slots, "description": "dbt commands at a time"}
+            self.call("POST", "/api/v2/pools", made)
+
     def unpause(self) -> None:
         self.call("PATCH", f"/api/v2/dags/{DAG_ID}", {"is_paused": False})
 

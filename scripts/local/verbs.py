@@ -107,6 +107,8 @@ def _start(places: Places, verb: str, first_port: int) -> tuple[Api, datetime]:
     api, since = Api(port), datetime.now(timezone.utc)
     airflow.start(places, environment, verb, port)
     _step("Airflow", lambda: airflow.wait_until_healthy(places, api, verb))
+    if pool := settings.load().pool:
+        api.make_pool(pool, slots=os.cpu_count() or 2)
     return api, since
 
 

@@ -117,6 +117,8 @@ def test_the_serialized_dag_is_the_same_in_another_checkout_with_another_hash_se
         "PYTHONHASHSEED": "7",
         "PYTHONPATH": str(checkout),
         "DBT_MANIFEST": str(settings.load().manifest),
+        "DBT_PROJECT_DIR": str(settings.load().project_dir),
+        "DBT_PROFILES_DIR": str(settings.load().profiles_dir),
         "AIRFLOW_CONN_WAREHOUSE": "postgres://someone:hunter2@somewhere/else",
     }
     subprocess.run([sys.executable, "-c", SERIALIZE], cwd=checkout, env=environment, check=True)
@@ -230,3 +232,26 @@ def test_only_what_failed_on_its_data_is_not_tried_again(statuses, kind, lines):
     raised = failure(found, AirflowException("exit 1"))
     assert type(raised) is kind
     assert str(raised).splitlines()[: len(lines)] == lines
+
+
+def test_what_dbts_yaml_says_of_a_model_is_what_its_operators_have(errors_with, tmp_path):
+    raw = json.loads(settings.load().manifest.read_bytes())
+    config = raw["nodes"]["model.jaffle_shop.orders"]["config"]
+    config["meta"] = {
+        "airflow": {"pool": "heavy", "pool_slots": 2, "test": {"execution_timeout": "PT10M"}}
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(raw))
+    assert errors_with(DBT_MANIFEST=tmp_path / "manifest.json") == []
+    tasks = DagBag(str(settings.ROOT / "dags")).dags["dbt_dag"].task_dict
+    found = {
+        name: (tasks[name].pool, tasks[name].pool_slots, tasks[name].execution_timeout)
+        for name in ("model.jaffle_shop.orders", "test.jaffle_shop.orders")
+    }
+    assert found == {
+        "model.jaffle_shop.orders": ("heavy", 2, None),
+        "test.jaffle_shop.orders": ("heavy", 2, timedelta(minutes=10)),
+    }
+    config["meta"]["airflow"] = {"retry": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(raw))
+    (error,) = errors_with()
+    assert "model.jaffle_shop.orders (models/marts/orders.sql): meta.airflow has no key" in error

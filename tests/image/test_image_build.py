@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import uuid
 
 import yaml
 from astro import HOME, Project
@@ -40,7 +41,9 @@ def test_a_changed_dag_builds_nothing_of_dbts(another):
 
 
 def test_a_changed_model_compiles_and_installs_nothing(another):
-    (another.folder / "include/dbt/models/added.sql").write_text("select 1 as id\n")
+    # A name that no earlier build has seen, whose layers the engine may still have.
+    model = another.folder / f"include/dbt/models/added_{uuid.uuid4().hex[:8]}.sql"
+    model.write_text("select 1 as id\n")
     assert timed("image built again, a model changed", another) == {COMPILE}
 
 

@@ -1,4 +1,5 @@
-"""What makes one task per model worth it: a failure stops what reads it, and is mended alone.
+"""Runs through Airflow's scheduler: a failure stops what reads it, and is mended alone; a run that
+is triggered with params does what they say.
 
 A dbt project of six models, run by Airflow's scheduler with the real dbt on the embedded Postgres.
 """
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from installation import finish, start, table_of
 
-from scripts.local.airflow import Api
+from scripts.local import postgres
+from scripts.local.api import Api
+from scripts.local.environment import load_secrets
 
 PROFILES = """
 tiny:
@@ -38,11 +41,12 @@ FILES = {
     "profiles.yml": PROFILES,
     "models/top.sql": "select 1 as id",
     "models/middle.sql": "select id from {{ ref('top') }}",
-    "models/sibling.sql": "select id from {{ ref('top') }}",
+    "models/sibling.sql": "select id + {{ var('more', 0) }} as id from {{ ref('top') }}",
     "models/bottom.sql": "select id from {{ ref('middle') }}",
     "models/below.sql": "select id from {{ ref('bottom') }}",
     "tests/middle_is_empty.sql": "select * from {{ ref('middle') }}",
 }
+RUNS = "/api/v2/dags/dbt_dag/dagRuns"
 MODELS = ("top", "middle", "sibling", "bottom", "below")
 
 
@@ -142,10 +146,58 @@ def test_when_all_is_well_every_task_runs_once(run, api):
     assert {number for number, _ in tries(api, run_id).values()} == {1}
 
 
-def clear(api: Api, run_id: str, task_id: str) -> None:
+@pytest.fixture
+def trigger(api):
+    """Triggers a run with these params; returns the states of its tasks, its own, and its id."""
+
+    def with_params(**params) -> tuple[dict[str, str], str, str]:
+        run_id = f"triggered_{len(api.call('GET', RUNS)['dag_runs'])}"
+        api.call("POST", RUNS, {"dag_run_id": run_id, "logical_date": None, "conf": params})
+        state = wait(api, run_id)
+        return {task["task_id"]: task["state"] for task in api.tasks(run_id)}, state, run_id
+
+    return with_params
+
+
+def skipped(**different: str) -> dict[str, str]:
+    return dict.fromkeys(states(), "skipped") | {
+        k.replace("__", "."): v for k, v in different.items()
+    }
+
+
+def test_what_is_not_selected_is_skipped_and_holds_back_nothing(trigger, api):
+    """Neither in the run nor when a task of it is cleared, which keeps the params."""
+    chosen = skipped(model__tiny__bottom="success", test__tiny__middle="success")
+    found, state, run_id = trigger(select="bottom test_type:singular")
+    assert (found, state) == (chosen, "success")
+    before = tries(api, run_id)
+    clear(api, run_id, "model.tiny.bottom", only_failed=False)
+    assert wait(api, run_id) == "success"
+    assert {task["task_id"]: task["state"] for task in api.tasks(run_id)} == chosen
+    assert tries(api, run_id)["model.tiny.bottom"][0] == before["model.tiny.bottom"][0] + 1
+
+
+def test_a_selection_of_nothing_fails_at_once(trigger, api, at):
+    found, state, run_id = trigger(select="no_such_model")
+    assert state == "failed"
+    assert found == dict.fromkeys(states(), "upstream_failed") | {"model.tiny.top": "failed"}
+    assert tries(api, run_id)["model.tiny.top"][0] == 1
+    (log,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}").glob("task_id=model.tiny.top/*.log")
+    assert "does not match any enabled nodes" in log.read_text()
+
+
+def test_variables_reach_dbt(trigger, at):
+    found, state, _ = trigger(select="sibling", vars={"more": 41})
+    assert (found["model.tiny.sibling"], state) == ("success", "success")
+    with postgres.cursor(at, load_secrets(at), "warehouse") as ask:
+        ask.execute("select id from tiny.sibling")
+        assert ask.fetchall() == [(42,)]
+
+
+def clear(api: Api, run_id: str, task_id: str, only_failed: bool = True) -> None:
     """What the UI's button does: the task and what is downstream of it are to be run again."""
     wanted = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id]}
-    options = {"include_downstream": True, "only_failed": True, "reset_dag_runs": True}
+    options = {"include_downstream": True, "only_failed": only_failed, "reset_dag_runs": True}
     api.call("POST", "/api/v2/dags/dbt_dag/clearTaskInstances", wanted | options)
 
 

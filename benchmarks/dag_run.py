@@ -1,0 +1,232 @@
+"""Wall and CPU seconds of one DAG run, this project beside its peers, in one go.
+
+    make bench-peers            # MODELS=50 by default
+
+Every contender runs the same generated dbt project (each model with one test) on the same embedded
+Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. Each gets an Airflow
+of its own, started before the clock. CPU is what all processes of the machine used meanwhile, so
+nothing else should be at work on it. Prints a table and a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from include import settings
+from scripts import build_manifest
+from scripts.local import airflow, ports, postgres, processes
+from scripts.local.api import Api
+from scripts.local.environment import airflow_environment, load_secrets
+from scripts.local.places import PROJECT, Places
+
+HERE = Path(__file__).resolve().parent
+PARALLELISM = 8
+SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`file` is a DAG file of benchmarks/contenders, or the project's own; its DAG is `dbt_dag`."""
+
+    name: str
+    file: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+CONTENDERS = (
+    Contender("floor: every command is `true`", "floor.py"),
+    Contender("this project", "dbt_dag.py"),
+    Contender("Cosmos WATCHER", "cosmos_dag.py", {"BENCH_COSMOS": "watcher"}),
+    Contender("this project, cold", "dbt_dag.py", {"DBT_WARM": "false"}),
+    Contender("Cosmos LOCAL", "cosmos_dag.py", {"BENCH_COSMOS": "local"}),
+    Contender("one BashOperator per dbt command", "plain.py"),
+)
+
+
+def generate(folder: Path, models: int) -> Path:
+    """A project of so many models, each of which reads up to two of the layer above."""
+    (folder / "models").mkdir(parents=True)
+    width = max(1, models // 5)
+    tests = []
+    for number in range(models):
+        above = range(max(0, number - number % width - width), number - number % width)
+        parents = sorted(
+            {above[number % len(above)], above[-1 - number % len(above)]} if above else []
+        )
+        refs = " union ".join(
+            f"select id from {{{{ ref('m{parent:03d}') }}}}" for parent in parents
+        )
+        (folder / f"models/m{number:03d}.sql").write_text(refs or "select 1 as id")
+        tests.append(
+            {"name": f"m{number:03d}", "columns": [{"name": "id", "data_tests": ["not_null"]}]}
+        )
+    (folder / "models/models.yml").write_text(json.dumps({"models": tests}))
+    (folder / "dbt_project.yml").write_text(
+        "{name: gen, profile: gen, models: {gen: {+materialized: table}},"
+        " flags: {send_anonymous_usage_stats: false}}"
+    )
+    (folder / "profiles.yml").write_text(
+        json.dumps(
+            {
+                "gen": {
+                    "target": "dev",
+                    "outputs": {
+                        "dev": {
+                            "type": "postgres",
+                            "host": "{{ env_var('WAREHOUSE_HOST', 'none') }}",
+                            "port": 5432,
+                            "user": "warehouse",
+                            "password": "{{ env_var('DBT_ENV_SECRET_WAREHOUSE_PASSWORD', '') }}",
+                            "dbname": "warehouse",
+                            "schema": "gen",
+                            "threads": 4,
+                        }
+                    },
+                }
+            }
+        )
+    )
+    return folder
+
+
+@contextlib.contextmanager
+def airflow_of(contender: Contender, at: Places, given: dict[str, str]) -> Iterator[Api]:
+    """An Airflow whose only DAG is the contender's, read and switched on."""
+    keys = load_secrets(at)
+    dags = at.state / "dags"
+    shutil.rmtree(dags, ignore_errors=True)
+    dags.mkdir(parents=True)
+    source = HERE / "contenders" / contender.file
+    shutil.copy(source if source.exists() else PROJECT / "dags" / contender.file, dags)
+    postgres.start(at, keys, "run")
+    try:
+        port = ports.free_port(0)
+        environment = airflow_environment(os.environ, at, keys, port, "run", os.cpu_count() or 2)
+        environment |= given | contender.environment
+        environment |= {
+            "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "PYTHONPATH": f"{environment['PYTHONPATH']}:{os.environ['BENCH_PEERS']}",
+        }
+        if not airflow.is_migrated(at, keys):
+            airflow.migrate(at, keys, environment)
+        airflow.end_unfinished_runs(at, keys)
+        since = datetime.datetime.now(datetime.timezone.utc)
+        api = Api(port)
+        airflow.start(at, environment, "run", port)
+        airflow.wait_until_healthy(at, api, "run")
+        airflow.wait_until_parsed(at, api, since)
+        api.unpause()
+        yield api
+    finally:
+        airflow.stop(at)
+        processes.stop_all_with(f"{at.warm}{os.sep}")
+        postgres.stop(at)
+
+
+def measure(contender: Contender, at: Places, given: dict[str, str]) -> dict:
+    """One run of the contender's DAG. Raises AssertionError if a task of it failed."""
+    with airflow_of(contender, at, given) as api:
+        run_id = f"bench_{time.time():.0f}"
+        before, began = busy(), time.monotonic()
+        api.trigger(run_id)
+        while (state := api.run_state(run_id)) not in ("success", "failed"):
+            assert time.monotonic() - began < SECONDS, f"{contender.name} goes on"
+            time.sleep(0.5)
+        wall, cpu = time.monotonic() - began, busy() - before
+        states = [task["state"] for task in api.tasks(run_id)]
+    assert state == "success", (contender.name, state, states)
+    return {"name": contender.name, "wall": wall, "cpu": cpu, "tasks": len(states)}
+
+
+def busy() -> float:
+    """CPU seconds that the machine has been at work since it started."""
+    times = psutil.cpu_times()
+    return times.user + times.system
+
+
+def dbt_build(at: Places, given: dict[str, str]) -> dict:
+    """One `dbt build` of it all, without Airflow."""
+    keys = load_secrets(at)
+    postgres.start(at, keys, "run")
+    try:
+        before, began = busy(), time.monotonic()
+        subprocess.run(
+            [given["DBT_EXECUTABLE"], "build", "--threads", "4"],
+            env=os.environ
+            | given
+            | {
+                "WAREHOUSE_HOST": str(at.postgres_socket),
+                "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": keys["warehouse"],
+            },
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return {
+            "name": "one `dbt build`, no Airflow",
+            "wall": time.monotonic() - began,
+            "cpu": busy() - before,
+            "tasks": 0,
+        }
+    finally:
+        postgres.stop(at)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, default=50)
+    parser.add_argument("--only", nargs="*", help="parts of the contenders' names")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        at = Places(PROJECT, Path(scratch) / "state")
+        project = generate(Path(scratch) / "gen", options.models)
+        given = {
+            "DBT_EXECUTABLE": str(settings.load().dbt),
+            "DBT_PROJECT_DIR": str(project),
+            "DBT_PROFILES_DIR": str(project),
+            "DBT_MANIFEST": str(Path(scratch) / "manifest" / "manifest.json"),
+        }
+        with contextlib.redirect_stdout(None):
+            build_manifest.build(settings.load(os.environ | given))
+        Path(scratch).chmod(0o755)
+        for contender in CONTENDERS:
+            if not options.only or any(part in contender.name for part in options.only):
+                rows.append(measure(contender, at, given))
+                show(rows[-1], rows[0])
+        rows.append(dbt_build(at, given))
+        show(rows[-1], rows[0])
+    versions = {name: version(name) for name in ("apache-airflow",)}
+    print(json.dumps({
+        "benchmark": "dag_run", "date": datetime.date.today().isoformat(), "versions": versions,
+        "models": options.models, "cpus": os.cpu_count(), "machine": platform.platform(),
+        "rows": rows,
+    }))  # fmt: skip
+
+
+def show(row: dict, floor: dict) -> None:
+    times = f"{row['wall'] / floor['wall']:.2f} x"
+    print(
+        f"{row['wall']:8.1f} s wall {row['cpu']:8.1f} s CPU {row['tasks']:5} tasks  {times:>8}"
+        f"  {row['name']}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""`meta.airflow` of a dbt resource: what Airflow is told of its tasks besides the graph.
+
+In dbt's own YAML, inherited by folder as any `meta` of dbt's:
+
+    models:
+      - name: orders
+        config:
+          meta:
+            airflow:
+              pool: heavy
+              retries: 4
+              test: {retries: 0, execution_timeout: PT10M}
+
+What stands under `run` or `test` is for that task alone, all else for both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from include.manifest import ManifestError, Node
+
+SECTIONS = ("run", "test")
+
+# https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/dags.html#trigger-rules
+TRIGGER_RULES = (
+    *("all_done", "all_done_min_one_success", "all_failed", "all_skipped", "all_success"),
+    *("always", "none_failed", "none_failed_min_one_success", "none_skipped"),
+    *("one_done", "one_failed", "one_success"),
+)
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_UNITS = (86400, 3600, 60, 1)  # seconds
+
+
+def of(node: Node, section: str) -> dict[str, object]:
+    """The keyword arguments of Airflow's operator for the task that runs or tests `node`, by name;
+    durations are in seconds. `section` is one of SECTIONS.
+
+    Raises ManifestError, naming the node, its file and what is allowed.
+    """
+    common = {key: value for key, value in node.airflow.items() if key not in SECTIONS}
+    found = {} if node.owner is None else {"owner": node.owner}
+    for given in (common, node.airflow.get(section) or {}):
+        if not isinstance(given, Mapping):
+            raise _wrong(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
+        found |= {key: _value(node, key, value) for key, value in given.items()}
+    return dict(sorted(found.items()))
+
+
+def duration(value: object) -> int | None:
+    """The seconds of a whole number, or of a text such as `PT10M` or `P1DT6H` (ISO 8601)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value > 0 else None
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return None
+    numbers = [int(part or 0) for part in match.groups()]
+    return sum(n * unit for n, unit in zip(numbers, _UNITS, strict=True)) or None
+
+
+def _value(node: Node, key: str, value: object) -> object:
+    if key not in _KEYS:
+        known = ", ".join((*_KEYS, *SECTIONS))
+        raise ManifestError(
+            f"{node.unique_id} ({node.path}): meta.airflow has no key {key!r}. It takes: {known}."
+        )
+    allowed, words = _KEYS[key]
+    if not allowed(value):
+        raise _wrong(node, f"meta.airflow.{key}", value, words)
+    return duration(value) if allowed is duration else value
+
+
+def _wrong(node: Node, key: str, value: object, words: str) -> ManifestError:
+    return ManifestError(f"{node.unique_id} ({node.path}): {key} is {value!r}; it takes {words}.")
+
+
+def _whole(value: object, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_KEYS = {
+    "retries": (_whole, "a whole number"),
+    "retry_delay": (duration, "seconds, or a duration such as PT10M"),
+    "execution_timeout": (duration, "seconds, or a duration such as PT10M"),
+    "pool": (_text, "the name of a pool"),
+    "pool_slots": (lambda value: _whole(value, 1), "a whole number, at least 1"),
+    "priority_weight": (lambda value: _whole(value, 1), "a whole number, at least 1"),
+    "queue": (_text, "the name of a queue"),
+    "owner": (_text, "a name"),
+    "executor_config": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "trigger_rule": (lambda value: value in TRIGGER_RULES, f"one of {', '.join(TRIGGER_RULES)}"),
+}

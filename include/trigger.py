@@ -1,0 +1,84 @@
+"""The form that Airflow shows to a person who triggers a run, and what it adds to dbt's commands.
+
+What is entered travels as arguments of dbt. It is never part of a template, and never of a shell's
+text but quoted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from airflow.sdk import Param
+
+# dbt's commands that know an option (dbt-core: cli/main.py).
+_FULL_REFRESH = frozenset(("run", "seed", "build"))
+_EVENT_TIME = frozenset(("run", "build"))
+
+
+def form(targets: Sequence[str]) -> dict[str, Param]:
+    """The params of the DAG. All are empty at first: then everything runs as it is configured."""
+    text = ["null", "string"]
+    moment = "As in 2026-01-31 or 2026-01-31T06:00:00, in UTC; both or neither. "
+    return {
+        "select": Param(None, type=text, description="dbt's --select: the rest is skipped."),
+        "exclude": Param(None, type=text, description="dbt's --exclude: this is skipped."),
+        "full_refresh": Param(
+            False, type="boolean", description="Builds incremental models and seeds anew."
+        ),
+        "vars": Param(None, type=["null", "object"], description="dbt's --vars, as JSON."),
+        "event_time_start": Param(
+            None, type=text, description=moment + "From when microbatch models are built."
+        ),
+        "event_time_end": Param(None, type=text, description=moment + "Until when, exclusive."),
+        "target": Param(
+            None,
+            description="dbt's --target: an output of profiles.yml.",
+            **({"enum": [None, *targets]} if targets else {"type": text}),
+        ),
+    }
+
+
+def targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
+    """The outputs that profiles.yml has for the project, sorted; () where that is not to be read:
+    what is wrong with the file is dbt's to say.
+    """
+    try:
+        profile = yaml.safe_load((project_dir / "dbt_project.yml").read_bytes())["profile"]
+        profiles = yaml.safe_load((profiles_dir / "profiles.yml").read_bytes())
+        return tuple(sorted(map(str, profiles[profile]["outputs"])))
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        return ()
+
+
+def selection(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """dbt's arguments for what the form selects; () if it selects nothing in particular."""
+    given = ((name, str(params.get(name) or "").strip()) for name in ("select", "exclude"))
+    # With `=`, a value that looks like an option is a value.
+    return tuple(f"--{name}={value}" for name, value in given if value)
+
+
+def context(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """dbt's arguments for what every command of the run has in common."""
+    given = params.get("vars")
+    return (
+        *((f"--vars={json.dumps(given)}",) if given else ()),
+        *((f"--target={params['target']}",) if params.get("target") else ()),
+    )
+
+
+def arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the form adds to `dbt <verb> …`."""
+    times = {name: params.get(name) for name in ("event_time_start", "event_time_end")}
+    return (
+        *context(params),
+        *(("--full-refresh",) if params.get("full_refresh") and verb in _FULL_REFRESH else ()),
+        *(
+            f"--{name.replace('_', '-')}={value}"
+            for name, value in times.items()
+            if value and verb in _EVENT_TIME
+        ),
+    )

@@ -1,0 +1,137 @@
+"""What a person may enter when triggering a run, and that nothing of it is executed or rendered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include import trigger
+from include.dbt_operator import DbtOperator
+
+NASTY = [
+    "a b",
+    "tag:nightly,+orders+ @x",
+    "$(touch owned)",
+    "`touch owned`",
+    "; touch owned",
+    "a\ntouch owned\n",
+    "'; touch owned; '",
+    '"; touch owned; "',
+    "{{ 7 * 7 }} {% raw %}",
+    "--profiles-dir",
+    "-x --target other",
+    "< /dev/null",
+    "smörgåsbord \u202e 模型",
+    "\\",
+    "!!",
+    "*",
+]
+EMPTY = {name: param.value for name, param in trigger.form(()).items()}
+
+
+def test_the_form_offers_what_dbt_takes_and_the_targets_of_the_profile(dag):
+    fields = {name: dag.params.get_param(name).schema for name in dag.params}
+    text = {"type": ["null", "string"]}
+    assert fields == {
+        "select": text,
+        "exclude": text,
+        "full_refresh": {"type": "boolean"},
+        "vars": {"type": ["null", "object"]},
+        "event_time_start": text,
+        "event_time_end": text,
+        "target": {"enum": [None, "dev", "prod"]},
+    }
+
+
+def test_an_empty_form_adds_nothing():
+    assert trigger.selection(EMPTY) == ()
+    assert {verb: trigger.arguments(verb, EMPTY) for verb in ("run", "test")} == {
+        "run": (),
+        "test": (),
+    }
+
+
+def test_each_command_gets_the_options_that_it_has():
+    entered = EMPTY | {
+        "full_refresh": True,
+        "vars": {"day": "2026-01-31"},
+        "event_time_start": "2026-01-01",
+        "event_time_end": "2026-02-01",
+        "target": "dev",
+    }
+    both = ('--vars={"day": "2026-01-31"}', "--target=dev")
+    times = ("--event-time-start=2026-01-01", "--event-time-end=2026-02-01")
+    assert {verb: trigger.arguments(verb, entered) for verb in ("run", "seed", "test")} == {
+        "run": (*both, "--full-refresh", *times),
+        "seed": (*both, "--full-refresh"),
+        "test": both,
+    }
+
+
+def test_a_profile_that_cannot_be_read_offers_any_target(tmp_path):
+    assert trigger.targets(tmp_path, tmp_path) == ()
+    (tmp_path / "dbt_project.yml").write_text("profile: [")
+    assert trigger.targets(tmp_path, tmp_path) == ()
+    assert trigger.form(())["target"].schema == {"type": ["null", "string"]}
+
+
+@pytest.fixture
+def dbt(tmp_path, monkeypatch) -> Path:
+    """A stand-in for dbt that writes down the arguments of a command, and lists `listed`."""
+    program = tmp_path / "bin" / "dbt"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\ncd "$HERE"\n'
+        'case "$1" in ls) cat listed; exit "$(cat code)";; esac\n'
+        'printf "%s\\0" "$@" > ran\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "code").write_text("0")
+    monkeypatch.setenv("DBT_EXECUTABLE", str(program))
+    monkeypatch.setenv("HERE", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://u:p@h:5432/d")
+    return tmp_path
+
+
+def execute(**entered) -> None:
+    """Runs a task of the model `shop.a` as Airflow would, in a run with these params."""
+    task = DbtOperator(
+        task_id="a", argv=("run", "--select", "a"), nodes=["model.shop.a"], connection="warehouse"
+    )
+    task.env = {}
+    task.execute({"params": EMPTY | entered})
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_what_is_entered_reaches_dbt_as_it_is_and_nothing_else_does(dbt, value):
+    (dbt / "listed").write_text('Found 1 model\n{"unique_id": "model.shop.a"}\n')
+    before = set(dbt.iterdir())
+    execute(select=value, vars={"v": value}, target=value, event_time_start=value)
+    assert (dbt / "ran").read_text().split("\0")[:-1] == [
+        *("run", "--select", "a"),
+        *(f"--vars={json.dumps({'v': value})}", f"--target={value}", f"--event-time-start={value}"),
+    ]
+    assert set(dbt.iterdir()) - before == {dbt / "ran"}
+
+
+def test_a_task_that_is_not_selected_is_skipped_and_runs_nothing(dbt):
+    (dbt / "listed").write_text('{"unique_id": "model.shop.b"}\n')
+    with pytest.raises(AirflowSkipException, match="Not in this run's selection: --select=b"):
+        execute(select="b")
+    assert not (dbt / "ran").exists()
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_selection_of_nothing_fails_with_what_dbt_says(dbt, code):
+    (dbt / "listed").write_text("No nodes selected!\n")
+    (dbt / "code").write_text(str(code))
+    with pytest.raises(AirflowFailException) as error:
+        execute(select="it's none")
+    assert str(error.value) == (
+        "dbt ls --resource-type all --output json --output-keys unique_id"
+        f" '--select=it'\"'\"'s none' selects nothing (exit code {code}):\nNo nodes selected!\n"
+    )
+    assert not (dbt / "ran").exists()
