@@ -55,7 +55,7 @@ image: ## build the image as the Astro CLI would, and say how large it is
 	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
 
 image-test: airflow ## build, start and test the image in real containers (needs a Docker engine)
-	@$(PYTEST) tests/image --durations=30
+	@$(PYTEST) tests/image
 
 bench: airflow ## measure planning
 	@$(AIRFLOW) -m benchmarks.planning

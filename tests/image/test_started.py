@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -141,7 +142,8 @@ def tried(project: Project, **environ: str) -> str:
     """What a task prints that is run alone in the scheduler's container, and fails."""
     test = ("airflow", "tasks", "test", DAG, SLOW)
     done = project.execute("scheduler", *test, environ=environ, check=False)
-    assert "new_state=failed" in done.stdout, done.stdout  # the command's exit code says nothing
+    ends = re.findall(r"new_state=(\w+)", done.stdout)  # the command's exit code says nothing
+    assert ends in (["failed"], ["up_for_retry"]), done.stdout
     return done.stdout
 
 
