@@ -128,8 +128,9 @@ def airflow_of(contender: Contender, at: Places, given: dict[str, str]) -> Itera
         airflow.end_unfinished_runs(at, keys)
         since = datetime.datetime.now(datetime.timezone.utc)
         api = Api(port)
-        airflow.start(at, environment, "run", port)
-        airflow.wait_until_healthy(at, api, "run")
+        # With a triggerer: Cosmos' WATCHER defers its tasks to it.
+        airflow.start(at, environment, "up", port)
+        airflow.wait_until_healthy(at, api, "up")
         airflow.wait_until_parsed(at, api, since)
         api.unpause()
         yield api

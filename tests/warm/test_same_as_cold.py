@@ -46,7 +46,7 @@ def test_sample_project(warm, tmp_path, query):
     compare(warm, project, ("build",), before=empty, **env)
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_PROJECTS", "6"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_PROJECTS", "3"))))
 def test_generated_project(warm, tmp_path, query, seed):
     """The projects of tests/oracle, some with planted faults; ORACLE_PROJECTS says how many."""
     spec = projects.generate(7 * seed, tmp_path)
