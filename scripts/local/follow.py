@@ -19,6 +19,7 @@ from scripts.local.environment import load_secrets
 from scripts.local.places import LocalError, Places
 
 POLL_SECONDS = 1.0
+END_TRIES = 10
 TABLES_SHOWN = 3
 EXAMPLE = "customers"  # the relation to look into, where the project has one of that name
 
@@ -36,7 +37,7 @@ def run(places: Places, api: Api, verb: str, timeout: float) -> int:
         state = _until_finished(places, api, run_id, verb, began + timeout)
     except BaseException:
         # An Airflow that stays up has to be told that nobody waits for this run any more.
-        with processes.uninterrupted(), suppress(LocalError):
+        with processes.uninterrupted():
             _end(api, run_id)
         raise
     tasks = api.tasks(run_id)
@@ -71,14 +72,15 @@ def _until_finished(places: Places, api: Api, run_id: str, verb: str, deadline: 
 
 
 def _end(api: Api, run_id: str) -> None:
-    """Mark the run failed until that is what it stays: a scheduler that has just begun with it
-    writes down that it is running.
+    """Mark the run failed, until that is what it is: Airflow refuses where its scheduler has just
+    begun with the run (a deadlock in its database, which it answers with a 500).
     """
-    for _ in range(10):
-        api.end_run(run_id)
+    for _ in range(END_TRIES):
+        with suppress(LocalError):
+            api.end_run(run_id)
+            if api.run_state(run_id) == "failed":
+                return
         time.sleep(POLL_SECONDS)
-        if api.run_state(run_id) == "failed":
-            return
 
 
 def _news(places: Places, run_id: str, before: dict[str, str], tasks: list[dict]) -> Iterator[str]:

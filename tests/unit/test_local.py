@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from include import settings, staleness
-from scripts.local import airflow, manifest, ports, processes, report, unprivileged
+from scripts.local import airflow, follow, manifest, ports, processes, report, unprivileged
 from scripts.local.environment import airflow_environment, load_secrets
 from scripts.local.places import LocalError, Places
 
@@ -374,3 +374,33 @@ def test_a_line_of_progress_counts_the_tasks():
 def test_a_timestamp_is_read_by_every_python(text):
     expected = datetime(2026, 1, 2, 3, 4, 5, 100_000, tzinfo=timezone.utc)
     assert report.instant(text) == expected
+
+
+# --- a run that is interrupted
+
+
+def test_an_interrupted_run_is_ended_though_airflow_refuses_at_first(at, monkeypatch):
+    """Its scheduler and its API server may be in each other's way in the database."""
+
+    class Busy:
+        """An API whose run is interrupted, and which refuses twice to end it."""
+
+        state, refusals = "running", 2
+
+        def trigger(self, _run_id):
+            raise KeyboardInterrupt
+
+        def end_run(self, _run_id):
+            if self.refusals:
+                self.refusals -= 1
+                raise LocalError("Airflow answered 500")
+            self.state = "failed"
+
+        def run_state(self, _run_id):
+            return self.state
+
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0)
+    api = Busy()
+    with pytest.raises(KeyboardInterrupt):
+        follow.run(at, api, "up", timeout=1)
+    assert (api.state, api.refusals) == ("failed", 0)
