@@ -60,7 +60,11 @@ CLOCK_NS = 50_000_000  # two changes of a file within one tick of the clock woul
 FLAGS = "WARN_ERROR WARN_ERROR_OPTIONS FULL_REFRESH STATIC_PARSER USE_EXPERIMENTAL_PARSER"
 # What parsing may read that is another for each command. Where it decides on names, a manifest is
 # good for one command only.
-VOLATILE = re.compile(r"run_started_at|invocation_id|invocation_args|datetime|\bflags\b|env_vars")
+VOLATILE = re.compile(
+    r"\b(run_started_at|invocation_id|invocation_args_dict|dbt_metadata_envs)\b"
+    r"|\bmodules\.datetime\b|\bflags\."
+)
+NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +140,17 @@ def lasts(manifest: Manifest, project: str) -> bool:
     command to the next went into a configuration or a name, and no plugin adds nodes of its own.
     """
     members = [*manifest.nodes.values(), *manifest.sources.values()]
-    names = [m.macro_sql for m in manifest.macros.values() if _names(m.name, m.package_name)]
-    configs = [str(getattr(m, "unrendered_config", "")) for m in members]
+    texts = {str(getattr(member, "unrendered_config", "")) for member in members}
+    naming = {key for key, macro in manifest.macros.items() if macro.name.endswith(NAMING)}
+    called = list(naming)
+    while called:
+        macro = manifest.macros.get(called.pop())
+        if macro:
+            texts.add(macro.macro_sql)
+            called += set(macro.depends_on.macros) - naming
+            naming |= set(macro.depends_on.macros)
     hooks = plugins.get_plugin_manager(project).hooks
-    return not hooks.get("get_nodes") and not any(map(VOLATILE.search, {*names, *configs}))
-
-
-def _names(macro: str, package: str) -> bool:
-    return package not in ("dbt", "dbt_postgres") and "generate_" in macro and "_name" in macro
+    return not hooks.get("get_nodes") and not any(map(VOLATILE.search, texts))
 
 
 def _digest(*values: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,9 +125,15 @@ def test_what_differs_for_each_command_is_never_kept(warm, changing, query):
     model.write_text("{{ config(alias='at_' ~ run_started_at.strftime('%f')) }} select 1 as id")
     run(warm, changing, "one", SHOP_SCHEMA="timed")
     run(warm, changing, "one", SHOP_SCHEMA="timed")
-    model.write_text("select 1 as id")
     found = query("select count(*) from pg_tables where schemaname = 'timed'")
     assert found == [(2,)]
+    # Words in a value are not what Jinja reads.
+    words = "{'data_type': 'datetime', 'key': 'command_invocation_id', 'flags': 'a'}"
+    model.write_text(f"{{{{ config(meta={words}) }}}} select '{{{{ run_started_at }}}}' as at")
+    time.sleep(0.1)
+    run(warm, changing, "one", SHOP_SCHEMA="timed")
+    assert not run(warm, changing, "one", SHOP_SCHEMA="timed").parsed
+    model.write_text("select 1 as id")
 
 
 def test_dbt_that_was_installed_anew_has_a_new_parent(own_warm, shop, tmp_path, dbt):
