@@ -7,7 +7,7 @@ AIRFLOW := .airflow/venv/bin/python
 PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 PROJECTS := 24
 MODELS := 50
-SCHEDULED := tests/integration/test_scheduled.py
+SCHEDULED := tests/integration/test_scheduled.py tests/integration/test_interrupt.py
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt
 # Pins are as of this day: `make pins` gives the same files until it is moved on.
@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: help run up down psql test test-quick test-warm test-scheduled oracle image image-test bench bench-peers bench-warm manifest lint format pins clean dbt airflow
 
 help: ## list the verbs
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
 run: airflow dbt ## run the DAG once on a Postgres of its own, and show what came of it (TIMEOUT=seconds)
 	@$(AIRFLOW) -m scripts.local run $(if $(TIMEOUT),--timeout $(TIMEOUT))
@@ -37,7 +37,7 @@ psql: airflow ## look into the warehouse (SQL='select ...': one statement)
 	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
-	@$(PYTEST) tests/integration --ignore $(SCHEDULED)
+	@$(PYTEST) tests/integration $(addprefix --ignore ,$(SCHEDULED))
 
 test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Postgres
 	@$(PYTEST) tests/warm
@@ -45,7 +45,7 @@ test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Pos
 test-quick: airflow manifest ## the tests that need no database
 	@$(PYTEST) tests/unit tests/dags
 
-test-scheduled: airflow dbt ## runs that fail and are mended, and runs with params, through the scheduler
+test-scheduled: airflow dbt ## runs that fail and are mended, have params, or are interrupted
 	@$(PYTEST) $(SCHEDULED)
 
 oracle: airflow dbt ## compare the plan with `dbt build` on generated projects (PROJECTS=200)

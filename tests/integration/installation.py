@@ -46,6 +46,14 @@ def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
     return process.returncode, output
 
 
+def wait_for(sign_of_life: str, process: subprocess.Popen) -> None:
+    """Read what the process prints until that is in it."""
+    seen = ""
+    while sign_of_life not in seen:
+        seen += process.stdout.read(1)
+        assert process.poll() is None, seen
+
+
 def processes_of(at: Places) -> list[str]:
     """The command lines of all processes that have to do with this installation."""
     found = []
