@@ -54,7 +54,10 @@ def build(config: settings.Settings) -> DAG:
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
-        params=trigger.form(trigger.targets(config.project_dir, config.profiles_dir)),
+        # Only a form offers targets: a task process reads no profiles.yml.
+        params=trigger.form(
+            () if only else trigger.targets(config.project_dir, config.profiles_dir)
+        ),
         tags=["dbt", *([staleness.TAG] if changed else [])],
         default_args={
             "owner": "dbt",

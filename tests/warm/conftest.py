@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
@@ -163,7 +163,6 @@ class Warm:
     folder: Path
     scratch: Path
     env: dict
-    started: list = field(default_factory=list)
 
     def command(self, project, *arguments, target=None, **env):
         """argv, environment, and target folder of a command: a new one, if none is given."""
