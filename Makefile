@@ -7,7 +7,7 @@ AIRFLOW := .airflow/venv/bin/python
 PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 PROJECTS := 24
 MODELS := 50
-SCHEDULED := tests/integration/test_scheduled.py tests/integration/test_interrupt.py
+SCHEDULED := tests/integration/test_scheduled.py tests/integration/test_interrupt.py tests/integration/test_pipeline.py
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt
@@ -25,8 +25,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
-run: airflow dbt ## run the DAG once on a Postgres of its own, and show what came of it (TIMEOUT=seconds)
-	@$(AIRFLOW) -m scripts.local run $(if $(TIMEOUT),--timeout $(TIMEOUT))
+run: airflow dbt ## run the DAG once on a Postgres of its own, and show what came of it (DAG=id TIMEOUT=seconds)
+	@$(AIRFLOW) -m scripts.local run $(if $(DAG),--dag $(DAG)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
 
 up: airflow dbt ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above)
 	@$(AIRFLOW) -m scripts.local up $(if $(PORT),--port $(PORT))

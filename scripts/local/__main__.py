@@ -9,6 +9,7 @@ import psycopg2
 
 from include.settings import SettingsError
 from scripts.local import processes, verbs
+from scripts.local.api import DAG_ID
 from scripts.local.places import LocalError, places
 
 INTERRUPTED = 130  # as a shell says of a command that Ctrl-C ended
@@ -22,7 +23,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
     run = verb.add_parser("run", help=verbs.run.__doc__)
     run.add_argument("--timeout", type=float, default=3600, help="seconds the run may take (3600)")
-    run.set_defaults(act=lambda given, at: verbs.run(at, given.timeout))
+    run.add_argument("--dag", default=DAG_ID, help=f"the DAG to run ({DAG_ID})")
+    run.set_defaults(act=lambda given, at: verbs.run(at, given.timeout, given.dag))
 
     up = verb.add_parser("up", help=verbs.up.__doc__)
     up.add_argument("--port", type=int, default=8080, help="the first port to try (8080)")

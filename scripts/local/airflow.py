@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scripts.local import postgres, processes, report
-from scripts.local.api import DAG_ID, Api
+from scripts.local.api import Api
 from scripts.local.places import LocalError, Places
 
 API_SERVER = "api-server"
@@ -143,10 +143,11 @@ def wait_until_healthy(places: Places, api: Api, verb: str) -> None:
     api.log_in()
 
 
-def wait_until_parsed(places: Places, api: Api, since: datetime) -> None:
-    """Wait until the DAG's file was read after `since`, so that what runs is what is there.
+def wait_until_parsed(places: Places, api: Api, since: datetime) -> list[str]:
+    """Wait until the DAGs' file was read after `since`, so that what runs is what is there.
 
-    Raises LocalError with Airflow's import error when the file cannot be read.
+    Returns the ids of its DAGs. Raises LocalError with Airflow's import error when the file cannot
+    be read.
     """
     deadline = time.monotonic() + PARSE_SECONDS
     while True:
@@ -155,18 +156,21 @@ def wait_until_parsed(places: Places, api: Api, since: datetime) -> None:
                 raise LocalError(
                     f"Airflow cannot read {error['filename']}:\n{error['stack_trace']}"
                 )
-        dag = api.dag()
-        if dag and dag["last_parsed_time"] and report.instant(dag["last_parsed_time"]) >= since:
-            return
+        if there := [dag["dag_id"] for dag in api.dags() if _parsed(dag, since)]:
+            return sorted(there)
         if time.monotonic() > deadline:
             raise LocalError(
-                f"Airflow has not found the DAG {DAG_ID} in {PARSE_SECONDS} seconds. "
+                f"Airflow has found no DAG in {PARSE_SECONDS} seconds. "
                 f"End of {processes.log_end(places, 'dag-processor')}"
             )
         time.sleep(0.2)
 
 
-def task_log(places: Places, run_id: str, task: Mapping) -> Path:
+def _parsed(dag: Mapping, since: datetime) -> bool:
+    return bool(dag["last_parsed_time"]) and report.instant(dag["last_parsed_time"]) >= since
+
+
+def task_log(places: Places, dag_id: str, run_id: str, task: Mapping) -> Path:
     """Where Airflow keeps the log of a task's last try."""
-    folders = f"dag_id={DAG_ID}", f"run_id={run_id}", f"task_id={task['task_id']}"
+    folders = f"dag_id={dag_id}", f"run_id={run_id}", f"task_id={task['task_id']}"
     return places.logs.joinpath(*folders) / f"attempt={task['try_number']}.log"

@@ -18,10 +18,14 @@ DAG_ID = "dbt_dag"
 
 
 class Api:
-    """Airflow's REST API on this machine, as the administrator that everybody is here."""
+    """Airflow's REST API on this machine, as the administrator that everybody is here.
 
-    def __init__(self, port: int) -> None:
+    What is asked of one DAG is asked of `dag_id`.
+    """
+
+    def __init__(self, port: int, dag_id: str = DAG_ID) -> None:
         self.port = port
+        self.dag_id = dag_id
         self.url = f"http://{LOOPBACK}:{port}"
         self.token = ""
         self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
@@ -59,14 +63,15 @@ class Api:
     def log_in(self) -> None:
         self.token = self.call("GET", "/auth/token")["access_token"]
 
-    def dag(self) -> dict | None:
-        """The DAG as Airflow knows it; None while it does not."""
-        found = self.call("GET", f"/api/v2/dags?dag_id_pattern={DAG_ID}&exclude_stale=true")["dags"]
-        return next((dag for dag in found if dag["dag_id"] == DAG_ID), None)
+    def dags(self) -> list[dict]:
+        """The DAGs of this project that Airflow knows."""
+        query = f"dag_id_pattern={DAG_ID}&exclude_stale=true&limit=1000"
+        found = self.call("GET", f"/api/v2/dags?{query}")["dags"]
+        return [d for d in found if d["dag_id"] == DAG_ID or d["dag_id"].startswith(f"{DAG_ID}__")]
 
     def parse_again(self) -> None:
-        """Have the DAG's file read before its turn."""
-        if dag := self.dag():
+        """Have the DAGs' file read before its turn."""
+        for dag in self.dags()[:1]:
             self.call("PUT", f"/api/v2/parseDagFile/{dag['file_token']}")
 
     def import_errors(self) -> list[dict]:
@@ -79,13 +84,13 @@ class Api:
             made = {"name": name, "slots": slots, "description": "dbt commands at a time"}
             self.call("POST", "/api/v2/pools", made)
 
-    def unpause(self) -> None:
-        self.call("PATCH", f"/api/v2/dags/{DAG_ID}", {"is_paused": False})
+    def unpause(self, *dag_ids: str) -> None:
+        for dag_id in dag_ids or (self.dag_id,):
+            self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
 
     def trigger(self, run_id: str) -> None:
-        self.call(
-            "POST", f"/api/v2/dags/{DAG_ID}/dagRuns", {"dag_run_id": run_id, "logical_date": None}
-        )
+        wanted = {"dag_run_id": run_id, "logical_date": None}
+        self.call("POST", f"/api/v2/dags/{self.dag_id}/dagRuns", wanted)
 
     def run_state(self, run_id: str) -> str:
         return self.call("GET", self._run(run_id))["state"]
@@ -104,6 +109,5 @@ class Api:
             if not page["task_instances"] or len(found) >= page["total_entries"]:
                 return found
 
-    @staticmethod
-    def _run(run_id: str) -> str:
-        return f"/api/v2/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"
+    def _run(self, run_id: str) -> str:
+        return f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(run_id, safe='')}"

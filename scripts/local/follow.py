@@ -14,7 +14,7 @@ from psycopg2 import sql
 
 from include import settings
 from scripts.local import airflow, postgres, processes, report
-from scripts.local.api import DAG_ID, Api
+from scripts.local.api import Api
 from scripts.local.environment import load_secrets
 from scripts.local.places import LocalError, Places
 
@@ -49,11 +49,11 @@ def run(places: Places, api: Api, verb: str, timeout: float) -> int:
 
 def _until_finished(places: Places, api: Api, run_id: str, verb: str, deadline: float) -> str:
     """Print each task as it ends. Returns the run's state; raises LocalError at the deadline."""
-    print(f"==> Running {DAG_ID}", flush=True)
+    print(f"==> Running {api.dag_id}", flush=True)
     before: dict[str, str] = {}
     while True:
         tasks = api.tasks(run_id)
-        for line in _news(places, run_id, before, tasks):
+        for line in _news(places, api.dag_id, run_id, before, tasks):
             print(line, flush=True)
         before = {task["task_id"]: task["state"] for task in tasks}
         # Each answer costs the API server time that the tasks could use: no question too many.
@@ -83,13 +83,15 @@ def _end(api: Api, run_id: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _news(places: Places, run_id: str, before: dict[str, str], tasks: list[dict]) -> Iterator[str]:
+def _news(
+    places: Places, dag_id: str, run_id: str, before: dict[str, str], tasks: list[dict]
+) -> Iterator[str]:
     finished = sum(state in report.FINISHED for state in before.values())
     for task in report.changes(before, tasks):
         finished += task["state"] in report.FINISHED
         yield report.progress(task, finished, len(tasks))
         if task["state"] in ("failed", "up_for_retry"):
-            yield f"    log: {places.shown(airflow.task_log(places, run_id, task))}"
+            yield f"    log: {places.shown(airflow.task_log(places, dag_id, run_id, task))}"
 
 
 def _warehouse(places: Places, tasks: list[dict]) -> Iterator[str]:

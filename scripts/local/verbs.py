@@ -14,8 +14,8 @@ from scripts.local.environment import airflow_environment, load_secrets
 from scripts.local.places import LocalError, Places
 
 
-def run(places: Places, timeout: float) -> int:
-    """Run the DAG once, with services started for it, or with those of `up` when they are there.
+def run(places: Places, timeout: float, dag_id: str = DAG_ID) -> int:
+    """Run a DAG once, with services started for it, or with those of `up` when they are there.
 
     Returns 0 when every task went well, else 1. Nothing that was started here is left running.
     """
@@ -23,19 +23,20 @@ def run(places: Places, timeout: float) -> int:
         port = airflow.running(places, "up")
         if port is None:
             try:
-                return _run_once(places, *_start(places, "run", first_port=0), "run", timeout)
+                api, since = _start(places, "run", 0, dag_id)
+                return _run_once(places, api, since, "run", timeout)
             finally:
                 with processes.uninterrupted():
                     _stop(places)
     say(f"==> Using the Airflow of make up: http://localhost:{port}")
-    api, since = Api(port), datetime.now(timezone.utc)
+    api, since = Api(port, dag_id), datetime.now(timezone.utc)
     airflow.wait_until_healthy(places, api, "up")
     api.parse_again()
     return _run_once(places, api, since, "up", timeout)
 
 
 def up(places: Places, first_port: int) -> int:
-    """Start Airflow and leave it running, its DAG switched on. Returns 0."""
+    """Start Airflow and leave it running, its DAGs switched on. Returns 0."""
     with processes.only_one(places, "up"):
         port = airflow.running(places, "up")
         if port is not None:
@@ -43,15 +44,15 @@ def up(places: Places, first_port: int) -> int:
             return 0
         try:
             api, since = _start(places, "up", first_port)
-            airflow.wait_until_parsed(places, api, since)
-            api.unpause()
+            there = airflow.wait_until_parsed(places, api, since)
+            api.unpause(*there)
         except BaseException:
             with processes.uninterrupted():
                 _stop(places)
             raise
     if api.port != first_port:
         say(f"Port {first_port} is in use, so it is {api.port}.")
-    say(f"Airflow: http://localhost:{api.port} (no login). The DAG {DAG_ID} is switched on.")
+    say(f"Airflow: http://localhost:{api.port} (no login). Switched on: {', '.join(there)}.")
     say(f"Logs:    {places.shown(places.logs)}")
     say("Stop it: make down")
     return 0
@@ -85,7 +86,9 @@ def psql(places: Places, statement: str | None) -> int:
                 postgres.stop(places)
 
 
-def _start(places: Places, verb: str, first_port: int) -> tuple[Api, datetime]:
+def _start(
+    places: Places, verb: str, first_port: int, dag_id: str = DAG_ID
+) -> tuple[Api, datetime]:
     """Start Postgres and Airflow's services, and wait until they are well.
 
     Returns Airflow's API, and a time before which this Airflow has read no DAG file.
@@ -104,7 +107,7 @@ def _start(places: Places, verb: str, first_port: int) -> tuple[Api, datetime]:
     if not airflow.is_migrated(places, keys):
         _step("Airflow's metadata database", lambda: airflow.migrate(places, keys, environment))
     airflow.end_unfinished_runs(places, keys)
-    api, since = Api(port), datetime.now(timezone.utc)
+    api, since = Api(port, dag_id), datetime.now(timezone.utc)
     airflow.start(places, environment, verb, port)
     _step("Airflow", lambda: airflow.wait_until_healthy(places, api, verb))
     if pool := settings.load().pool:
@@ -120,7 +123,10 @@ def _stop(places: Places) -> None:
 
 
 def _run_once(places: Places, api: Api, since: datetime, verb: str, timeout: float) -> int:
-    _step("The DAG", lambda: airflow.wait_until_parsed(places, api, since))
+    there: list[str] = []
+    _step("The DAG", lambda: there.extend(airflow.wait_until_parsed(places, api, since)))
+    if api.dag_id not in there:
+        raise LocalError(f"There is no DAG {api.dag_id}. There are: {', '.join(there)}")
     api.unpause()
     return follow.run(places, api, verb, timeout)
 

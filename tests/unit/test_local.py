@@ -232,7 +232,7 @@ def test_a_port_that_somebody_answers_on_is_passed_over():
 
 def test_the_log_of_a_task_is_that_of_its_last_try(at):
     task = {"task_id": "model.shop.orders", "try_number": 2}
-    assert at.shown(airflow.task_log(at, "manual", task)) == (
+    assert at.shown(airflow.task_log(at, "dbt_dag", "manual", task)) == (
         ".airflow/logs/dag_id=dbt_dag/run_id=manual/task_id=model.shop.orders/attempt=2.log"
     )
 
