@@ -1,63 +1,77 @@
-"""The DAG `dbt_dag`: every dbt model run and tested as an Airflow task of its own.
+"""The DAG `dbt_dag`: every dbt model run and tested as an Airflow task of its own, and for models
+with another schedule in dbt's YAML the DAGs `dbt_dag__<name>`.
 
-dbt's manifest says what there is and what depends on what (include/manifest.py, include/plan.py);
-this file says it in Airflow's words.
+dbt's manifest says what there is and what depends on what (include/manifest.py, include/plan.py,
+include/split.py); this file says it in Airflow's words.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, TaskGroup, get_parsing_context
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 
-from include import locate, plan, planfile, settings, staleness, trigger
+from include import locate, page, planfile, settings, staleness, timetable, trigger
 from include.dbt_operator import DbtOperator
+from include.plan import Options, Task
+from include.planfile import Only
+from include.split import Dag
 
 log = logging.getLogger(__name__)
 
 Folders = tuple[str, ...]
 """The folders of a dbt node, outermost first."""
 
-DOC = """
-Every dbt model as a task of its own, wired as dbt's own graph: {counts}.
 
-A task `model.<package>.<name>` runs a model, `test.<package>.<name>` tests it. What depends on a
-model waits for both. To run a failed model again once it is mended, clear its task: it and what is
-downstream of it run, nothing else.
-"""
-
-
-def build(config: settings.Settings) -> DAG:
-    """The DAG of the manifest that `config` names.
+def build(config: settings.Settings) -> list[DAG]:
+    """The DAGs of the manifest that `config` names.
 
     Raises ManifestError, which Airflow shows as an import error, if the manifest cannot be read.
     """
     # In a task process Airflow says which task it is: the others are not built.
-    only = get_parsing_context().task_id
+    context = get_parsing_context()
+    only = (context.dag_id or "", context.task_id) if context.task_id else None
     path = locate.manifest(config, may_be_old=only is not None)
-    planned = tasks_of(path, config, only)
-    if only and config.manifest_url and not planned:
-        planned = tasks_of(locate.manifest(config), config, only)  # a task of a newer manifest
+    planned = plan_of(path, config, only)
+    if only and config.manifest_url and not any(dag.tasks for dag in planned):
+        planned = plan_of(locate.manifest(config), config, only)  # a task of a newer manifest
     changed = () if only else staleness.changed(path, config.project_dir)
     if changed:
         log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
+    # Only a form offers targets: a task process reads no profiles.yml.
+    targets = () if only else trigger.targets(config.project_dir, config.profiles_dir)
+    return [make(dag, config, changed, targets) for dag in planned]
+
+
+def plan_of(path: Path, config: settings.Settings, only: Only | None) -> tuple[Dag, ...]:
+    """The plan of the manifest at `path`, or of it the one task `only`."""
+    options = Options(
+        gate_tests=config.gate_tests,
+        unit_tests=config.unit_tests,
+        source_freshness=config.source_freshness,
+        saved_queries=config.saved_queries,
+        schedule=config.schedule,
+    )
+    return planfile.dags(path, options, only)
+
+
+def make(
+    planned: Dag, config: settings.Settings, changed: Sequence[str], targets: Sequence[str]
+) -> DAG:
+    """One DAG with its tasks. `changed` are the files that the manifest is older than."""
     dag = DAG(
-        dag_id="dbt_dag",
+        dag_id=planned.id,
         description="Every dbt model run and tested as its own task",
-        doc_md=staleness.notice(changed) + DOC.format(counts=counts(planned)),
-        schedule="@daily",
+        doc_md=staleness.notice(changed) + page.of(planned),
+        schedule=timetable.of(planned),
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
-        # Only a form offers targets: a task process reads no profiles.yml.
-        params=trigger.form(
-            () if only else trigger.targets(config.project_dir, config.profiles_dir)
-        ),
         tags=["dbt", *([staleness.TAG] if changed else [])],
         default_args={
             "owner": "dbt",
@@ -69,34 +83,17 @@ def build(config: settings.Settings) -> DAG:
             "max_retry_delay": timedelta(hours=1),
         },
     )
-    add_tasks(dag, planned, config)
+    add_tasks(dag, planned.tasks, config)
+    # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
+    dag.params.update(trigger.form(targets))
     return dag
 
 
-def tasks_of(path: Path, config: settings.Settings, only: str | None) -> tuple[plan.Task, ...]:
-    """The plan of the manifest at `path`, or of it the one task `only`."""
-    options = plan.Options(
-        gate_tests=config.gate_tests,
-        unit_tests=config.unit_tests,
-        source_freshness=config.source_freshness,
-        saved_queries=config.saved_queries,
-    )
-    return planfile.tasks(path, options, only)
-
-
-def add_tasks(dag: DAG, planned: tuple[plan.Task, ...], config: settings.Settings) -> None:
+def add_tasks(dag: DAG, planned: tuple[Task, ...], config: settings.Settings) -> None:
     """Adds an operator for each task, and the edges between them."""
     groups: dict[Folders, TaskGroup] = {(): dag.task_group}
     operators = {
-        task.id: DbtOperator(
-            task_id=task.id,
-            argv=task.argv,
-            nodes=task.nodes,
-            **operator_arguments(task.overrides, config),
-            connection=config.connection,
-            dag=dag,
-            task_group=task_group(task.group, groups, dag),
-        )
+        task.id: operator(task, config, dag=dag, task_group=task_group(task.group, groups, dag))
         for task in planned
     }
     # Airflow's `>>` looks at every task of the DAG for each edge; these sets are what it fills.
@@ -105,6 +102,28 @@ def add_tasks(dag: DAG, planned: tuple[plan.Task, ...], config: settings.Setting
             if upstream in operators:
                 operators[task.id].upstream_task_ids.add(upstream)
                 operators[upstream].downstream_task_ids.add(task.id)
+
+
+def operator(task: Task, config: settings.Settings, **place: Any) -> BaseOperator:
+    """The operator of a task. One without a command only publishes: after all went well."""
+    arguments = place | {
+        "task_id": task.id,
+        "inlets": timetable.map_assets(task.inlets),
+        "outlets": timetable.map_assets(task.outlets),
+        "doc_md": task.doc or None,
+    }
+    if not task.argv:
+        overridden = operator_arguments({"trigger_rule": "all_success", **task.overrides}, config)
+        return EmptyOperator(**arguments, **overridden)
+    return DbtOperator(
+        argv=task.argv,
+        node=task.node,
+        nodes=task.nodes,
+        microbatch=task.microbatch,
+        connection=config.connection,
+        **arguments,
+        **operator_arguments(task.overrides, config),
+    )
 
 
 def operator_arguments(overrides: Mapping[str, Any], config: settings.Settings) -> dict[str, Any]:
@@ -129,10 +148,5 @@ def task_group(path: Folders, groups: dict[Folders, TaskGroup], dag: DAG) -> Tas
     return groups[path]
 
 
-def counts(planned: tuple[plan.Task, ...]) -> str:
-    """How many tasks there are of each kind, in words."""
-    found = Counter(task.kind for task in planned)
-    return ", ".join(f"{number} {kind} tasks" for kind, number in sorted(found.items()))
-
-
-dag = build(settings.load())
+for made in build(settings.load()):
+    globals()[made.dag_id] = made

@@ -42,13 +42,22 @@ class DbtOperator(BashOperator):
     has a target and a log folder of its own, removed at its end: tasks share no local disk.
 
     A run that was triggered with a selection (include/trigger.py) skips the task if none of its
-    `nodes`, which are unique ids, is in it; other params of the run become arguments.
+    `nodes`, which are unique ids, is in it; other params of the run become arguments. A task whose
+    model is not built in the run, or in another target than the usual one, publishes no asset. A
+    `microbatch` model is built for the data interval of the run.
 
     Raises AirflowFailException, which is not retried, when nothing but data tests failed.
     """
 
     def __init__(
-        self, *, argv: Sequence[str], nodes: Iterable[str], connection: str, **kwargs: Any
+        self,
+        *,
+        argv: Sequence[str],
+        node: str,
+        nodes: Iterable[str],
+        connection: str,
+        microbatch: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             bash_command=f"{shlex.join(('dbt', *argv))} {STDIN}",
@@ -60,7 +69,9 @@ class DbtOperator(BashOperator):
         )
         self.connection = connection
         self.verb = argv[0]
+        self.node = node
         self.nodes = frozenset(nodes)
+        self.microbatch = microbatch
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         try:
@@ -84,7 +95,7 @@ class DbtOperator(BashOperator):
             self._places = places(config, Path(folder), os.environ["PATH"])
             self._require_selected(context)
             # Rendered by now: what a person has entered is part of no template.
-            if added := trigger.arguments(self.verb, context["params"]):
+            if added := (*trigger.arguments(self.verb, context["params"]), *self._window(context)):
                 command = self.bash_command.removesuffix(STDIN)
                 self.bash_command = f"{command}{shlex.join(added)} {STDIN}"
             try:
@@ -92,11 +103,20 @@ class DbtOperator(BashOperator):
             except AirflowException as error:
                 raise failure(results(Path(folder)), error) from None
 
+    def _window(self, context: Any) -> tuple[str, ...]:
+        if not self.microbatch:
+            return ()
+        interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
+        return trigger.window(context["params"], context["dag_run"].run_type, *interval)
+
     def _require_selected(self, context: Any) -> None:
         """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
 
-        dbt itself says which nodes those are.
+        dbt itself says which nodes those are. A task that is not wholly in the run, or runs
+        against another target than the usual one, publishes nothing.
         """
+        if context["params"].get("target"):
+            self.outlets = []
         wanted = trigger.selection(context["params"])
         if not wanted:
             return
@@ -117,6 +137,8 @@ class DbtOperator(BashOperator):
             )
         if not self.nodes & selected:
             raise AirflowSkipException(f"Not in this run's selection: {shlex.join(wanted)}")
+        if not self.nodes | {self.node} <= selected:
+            self.outlets = []
 
 
 def listed_nodes(output: str) -> set[str]:

@@ -50,7 +50,8 @@ class Node:
     `parents` are unique ids, sorted, of nodes that the manifest has; `fqn` starts with the package
     and ends with the name (and the version of a versioned model); `path` is the file relative to
     the package's folder. `airflow` is what stands under `meta.airflow` (see include/overrides.py),
-    `owner` the name or address of the owner of its group.
+    `owner` the name or address of the owner of its group or of the exposure, `label` and `url` are
+    an exposure's, `attached` is the node that a generic test was written for.
     """
 
     unique_id: str
@@ -66,6 +67,10 @@ class Node:
     has_exports: bool = False
     airflow: Mapping[str, object] = field(default_factory=dict)
     owner: str | None = None
+    microbatch: bool = False
+    label: str = ""
+    url: str = ""
+    attached: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,12 @@ def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | 
         has_freshness=_has_freshness(member.get("freshness") or config.get("freshness")),
         has_exports=bool(member.get("exports")),
         airflow=_airflow(member, config),
-        owner=owners.get(config.get("group") or member.get("group")),
+        owner=owners.get(config.get("group") or member.get("group")) or _owner(member),
+        microbatch=(config.get("materialized"), config.get("incremental_strategy"))
+        == ("incremental", "microbatch"),
+        label=member.get("label") or "",
+        url=member.get("url") or "",
+        attached=member.get("attached_node"),
     )
 
 

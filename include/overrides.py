@@ -11,7 +11,8 @@ In dbt's own YAML, inherited by folder as any `meta` of dbt's:
               retries: 4
               test: {retries: 0, execution_timeout: PT10M}
 
-What stands under `run` or `test` is for that task alone, all else for both.
+What stands under `run` or `test` is for that task alone, all else for both. The keys that are
+about the node's DAG and asset are read by include/schedule.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from collections.abc import Mapping
 from include.manifest import ManifestError, Node
 
 SECTIONS = ("run", "test")
+_OF_NODES = {"source": ("asset",), "test": (), "unit_test": ()}
+OF_OTHERS = ("schedule", "dag", "asset")
 
 # https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/dags.html#trigger-rules
 TRIGGER_RULES = (
@@ -39,11 +42,12 @@ def of(node: Node, section: str) -> dict[str, object]:
 
     Raises ManifestError, naming the node, its file and what is allowed.
     """
-    common = {key: value for key, value in node.airflow.items() if key not in SECTIONS}
+    elsewhere = (*SECTIONS, *_of_node(node))
+    common = {key: value for key, value in node.airflow.items() if key not in elsewhere}
     found = {} if node.owner is None else {"owner": node.owner}
     for given in (common, node.airflow.get(section) or {}):
         if not isinstance(given, Mapping):
-            raise _wrong(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
+            raise wrong(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
         found |= {key: _value(node, key, value) for key, value in given.items()}
     return dict(sorted(found.items()))
 
@@ -60,19 +64,24 @@ def duration(value: object) -> int | None:
 
 
 def _value(node: Node, key: str, value: object) -> object:
-    if key not in _KEYS:
-        known = ", ".join((*_KEYS, *SECTIONS))
+    if key not in KEYS:
+        known = ", ".join((*KEYS, *SECTIONS, *_of_node(node)))
         raise ManifestError(
             f"{node.unique_id} ({node.path}): meta.airflow has no key {key!r}. It takes: {known}."
         )
-    allowed, words = _KEYS[key]
+    allowed, words = KEYS[key]
     if not allowed(value):
-        raise _wrong(node, f"meta.airflow.{key}", value, words)
+        raise wrong(node, f"meta.airflow.{key}", value, words)
     return duration(value) if allowed is duration else value
 
 
-def _wrong(node: Node, key: str, value: object, words: str) -> ManifestError:
+def wrong(node: Node, key: str, value: object, words: str) -> ManifestError:
+    """The error that `key` of `node` is `value`, and that it takes `words`."""
     return ManifestError(f"{node.unique_id} ({node.path}): {key} is {value!r}; it takes {words}.")
+
+
+def _of_node(node: Node) -> tuple[str, ...]:
+    return _OF_NODES.get(node.resource_type, OF_OTHERS)
 
 
 def _whole(value: object, least: int = 0) -> bool:
@@ -83,7 +92,7 @@ def _text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-_KEYS = {
+KEYS = {
     "retries": (_whole, "a whole number"),
     "retry_delay": (duration, "seconds, or a duration such as PT10M"),
     "execution_timeout": (duration, "seconds, or a duration such as PT10M"),

@@ -17,6 +17,7 @@ from operator import and_, or_
 
 from include import overrides, selection
 from include.manifest import Manifest, Node
+from include.schedule import Asset
 
 # How dbt runs each resource type, and in which order the types get their task ids.
 VERBS = {
@@ -53,6 +54,7 @@ class Options:
     unit_tests: bool = False
     source_freshness: bool = False
     saved_queries: bool = False
+    schedule: str = "@daily"
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,25 @@ class Task:
     """One dbt command: `dbt` and `argv` execute exactly `nodes` once all of `upstream` succeeded.
 
     `id` is the Airflow task id and `upstream` are such ids, sorted; `kind` is a resource type of
-    dbt's; `nodes` are unique ids, sorted; `group` is the path of task groups, outermost first;
-    `overrides` are what dbt's YAML says of the operator (see include/overrides.py).
+    dbt's; `node` is the unique id of what it builds or tests, `nodes` are those of all that it
+    executes, sorted; `group` is the path of task groups, outermost first; `overrides` are what
+    dbt's YAML says of the operator (see include/overrides.py); a `microbatch` model takes the
+    times of a window. What it reads from outside its DAG (`inlets`), publishes (`outlets`) and
+    says of its consumers (`doc`, Markdown) is filled in by include/split.py.
     """
 
     id: str
     kind: str
-    argv: tuple[str, ...]
-    nodes: tuple[str, ...]
+    node: str
     upstream: tuple[str, ...]
     group: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     overrides: Mapping[str, object] = field(default_factory=dict)
+    microbatch: bool = False
+    inlets: tuple[Asset, ...] = ()
+    outlets: tuple[Asset, ...] = ()
+    doc: str = ""
 
 
 def tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
@@ -90,11 +100,13 @@ def tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
         Task(
             id=ids[key],
             kind=key[0],
+            node=key[1],
             argv=argv(key[0], [nodes[member] for member in members[key]], among[key[0]], nodes),
             nodes=members[key],
             upstream=tuple(sorted(ids[other] for other in upstream[key])),
             group=group(nodes[key[1]], manifest.project),
             overrides=overrides.of(nodes[key[1]], "test" if key[0] in _TESTS else "run"),
+            microbatch=key[0] == "model" and nodes[key[1]].microbatch,
         )
         for key in topological({key: upstream[key] for key in members})
     )
@@ -173,13 +185,13 @@ def work(
         key = node.resource_type, homes.get(node.unique_id, node.unique_id)
         if node.resource_type == "unit_test" and node.parents:
             key = "unit_test", node.parents[0]
-        if _runs(node, options) and _selected(manifest, node.unique_id):
+        if _runs(node, options) and selected(manifest, node.unique_id):
             members[key].append(node.unique_id)
     return {
         key: tuple(found)
         for key, found in members.items()
         # dbt runs a unit test with its model or not at all.
-        if key[0] != "unit_test" or _selected(manifest, key[1])
+        if key[0] != "unit_test" or selected(manifest, key[1])
     }
 
 
@@ -271,7 +283,8 @@ def _runs(node: Node, options: Options) -> bool:
     }.get(node.resource_type, node.resource_type in VERBS)
 
 
-def _selected(manifest: Manifest, unique_id: str) -> bool:
+def selected(manifest: Manifest, unique_id: str) -> bool:
+    """Whether a selection at build time left the node in."""
     return manifest.selected is None or unique_id in manifest.selected
 
 

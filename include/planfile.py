@@ -1,8 +1,9 @@
 """The plan as a file beside the manifest, kept by the first parse for those that follow: Airflow
 parses the DAG file again in every task process, and there only one task of the plan is asked for.
 
-One line of JSON for each task after a first line that says what the plan was made from. A plan of
-another manifest, of other options or of another version of this project is not used.
+After a first line that says what the plan was made from come, for each DAG, a line of JSON about it
+and one for each of its tasks. A plan of another manifest, of other options or of another version of
+this project is not used.
 """
 
 from __future__ import annotations
@@ -12,36 +13,50 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from include import manifest, overrides, plan, selection
+from include import manifest, overrides, plan, schedule, selection, split
 from include.plan import Options, Task
+from include.schedule import Ask, Asset, Schedule
+from include.split import Dag
 
 NAME = "plan.jsonl"
 # dbt writes `metadata` first, with an id of the invocation: the head, the size and the time tell
 # one manifest from another without reading it.
 _HEAD_BYTES = 4096
 
+Only = tuple[str, str]
+"""The DAG id and the task id of the one task that is asked for."""
 
-def tasks(path: Path, options: Options, only: str | None = None) -> tuple[Task, ...]:
-    """The plan of the manifest at `path`, or of it the task with the id `only` (or none).
 
-    Raises ManifestError as `manifest.load` does.
+def dags(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, ...]:
+    """The plan of the manifest at `path`, or of it the DAG of the one task `only`, with that task
+    alone (or none; () if there is no such DAG).
+
+    Raises ManifestError as `manifest.load` and `split.dags` do.
     """
     kept = read(path, options, only)
     if kept is not None:
         return kept
-    planned = plan.tasks(manifest.load(path), options)
+    planned = split.dags(manifest.load(path), options)
     with contextlib.suppress(OSError):  # a read-only folder: each parse plans for itself
         write(path, options, planned)
-    return planned if only is None else tuple(task for task in planned if task.id == only)
+    if only is None:
+        return planned
+    return tuple(
+        replace(dag, tasks=tuple(task for task in dag.tasks if task.id == only[1]))
+        for dag in planned
+        if dag.id == only[0]
+    )
 
 
-def write(path: Path, options: Options, planned: Iterable[Task]) -> None:
+def write(path: Path, options: Options, planned: Iterable[Dag]) -> None:
     """Writes the plan of the manifest at `path` beside it, replacing an older one at once."""
-    lines = [_origin(path, options), *map(_line, planned)]
+    lines = [_origin(path, options)]
+    for dag in planned:
+        lines += [_line_of_dag(dag), *map(_line_of_task, dag.tasks)]
     unfinished = path.with_name(f".{NAME}-{uuid.uuid4().hex}")
     try:
         unfinished.write_text("\n".join(lines) + "\n")
@@ -50,8 +65,8 @@ def write(path: Path, options: Options, planned: Iterable[Task]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def read(path: Path, options: Options, only: str | None = None) -> tuple[Task, ...] | None:
-    """What `tasks` returns, from the file; None where there is no such plan of this manifest."""
+def read(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, ...] | None:
+    """What `dags` returns, from the file; None where there is no such plan of this manifest."""
     try:
         text = path.with_name(NAME).read_text()
         if not text.startswith(_origin(path, options) + "\n"):
@@ -59,19 +74,59 @@ def read(path: Path, options: Options, only: str | None = None) -> tuple[Task, .
     except OSError:
         return None
     if only is None:
-        return tuple(map(_task, text.splitlines()[1:]))
-    start = text.find(f"\n[{json.dumps(only)}, ") + 1
-    return (_task(text[start : text.index("\n", start)]),) if start else ()
+        return tuple(_dags(text.splitlines()[1:]))
+    start = text.find(f'\n{{"id": {json.dumps(only[0])}, ') + 1
+    if not start:
+        return ()
+    (dag,) = _dags([text[start : text.index("\n", start)]])
+    end = text.find("\n{", start)
+    task = text.find(f"\n[{json.dumps(only[1])}, ", start, end if end > 0 else len(text)) + 1
+    found = (_task(text[task : text.index("\n", task)]),) if task else ()
+    return (replace(dag, tasks=found),)
 
 
-def _line(task: Task) -> str:
-    *values, overridden = (getattr(task, field.name) for field in fields(Task))
-    return json.dumps([*values, dict(overridden)])
+def _line_of_dag(dag: Dag) -> str:
+    return json.dumps(asdict(replace(dag, tasks=())))
+
+
+def _line_of_task(task: Task) -> str:
+    values = (getattr(task, field.name) for field in fields(Task))
+    return json.dumps([dict(v) if hasattr(v, "keys") else v for v in values])
+
+
+def _dags(lines: Iterable[str]) -> Iterator[Dag]:
+    dag, tasks = None, []
+    for line in lines:
+        if line.startswith("["):
+            tasks.append(_task(line))
+            continue
+        if dag:
+            yield replace(dag, tasks=tuple(tasks))
+        dag, tasks = _dag(line), []
+    if dag:
+        yield replace(dag, tasks=tuple(tasks))
+
+
+def _dag(line: str) -> Dag:
+    found = json.loads(line)
+    ask = found["ask"] | {"schedule": Schedule(**found["ask"]["schedule"])}
+    return Dag(
+        id=found["id"],
+        ask=Ask(**ask),
+        awaits=tuple(Asset(*asset) for asset in found["awaits"]),
+        reads=tuple(map(tuple, found["reads"])),
+        tasks=(),
+    )
 
 
 def _task(line: str) -> Task:
-    task_id, kind, *lists, overridden = json.loads(line)
-    return Task(task_id, kind, *map(tuple, lists), overridden)
+    names = (field.name for field in fields(Task))
+    found = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in zip(names, json.loads(line), strict=True)
+    }
+    assets = {key: tuple(Asset(*asset) for asset in found[key]) for key in ("inlets", "outlets")}
+    return Task(**(found | assets))
 
 
 def _origin(path: Path, options: Options) -> str:
@@ -79,9 +134,8 @@ def _origin(path: Path, options: Options) -> str:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         state = os.fstat(file.fileno())
-    code = b"".join(
-        Path(module.__file__).read_bytes() for module in (manifest, overrides, plan, selection)
-    )
+    modules = (manifest, overrides, plan, schedule, selection, split)
+    code = b"".join(Path(module.__file__).read_bytes() for module in modules)
     digest = hashlib.sha256(head + code).hexdigest()
     made_from = {"digest": digest, "size": state.st_size, "modified": state.st_mtime_ns}
     return json.dumps(made_from | asdict(options))

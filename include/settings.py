@@ -79,6 +79,11 @@ class Settings:
     connection: Name = _setting(
         "DBT_CONNECTION", "the Airflow connection of the warehouse", "warehouse"
     )
+    schedule: str = _setting(
+        "DBT_SCHEDULE",
+        "when `dbt_dag` runs: cron in UTC, `@daily`, `PT6H`, `assets`, `@daily or assets`, `none`",
+        "@daily",
+    )
     retries: int = _setting(
         "DBT_RETRIES",
         "how often a task is tried again; a test that failed on its data never is",

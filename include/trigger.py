@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from airflow.sdk import Param
 # dbt's commands that know an option (dbt-core: cli/main.py).
 _FULL_REFRESH = frozenset(("run", "seed", "build"))
 _EVENT_TIME = frozenset(("run", "build"))
+# The types of runs that are about their data interval; others are about what there is now.
+_OF_AN_INTERVAL = frozenset(("scheduled", "backfill"))
 
 
 def form(targets: Sequence[str]) -> dict[str, Param]:
@@ -81,4 +84,24 @@ def arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
             for name, value in times.items()
             if value and verb in _EVENT_TIME
         ),
+    )
+
+
+def window(
+    params: Mapping[str, Any], run_type: str, start: datetime | None, end: datetime | None
+) -> tuple[str, ...]:
+    """dbt's arguments that limit a microbatch model to the data interval of a run, in UTC.
+
+    () where the form has times of its own or asks for a full refresh, and for runs that have no
+    interval or are triggered for none: there dbt's own rule holds (all batches at first, and then
+    those of `lookback`).
+    """
+    entered = any(
+        params.get(name) for name in ("event_time_start", "event_time_end", "full_refresh")
+    )
+    if entered or run_type not in _OF_AN_INTERVAL or not start or not end or start >= end:
+        return ()
+    return tuple(
+        f"--event-time-{name}={moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}"
+        for name, moment in (("start", start), ("end", end))
     )

@@ -8,8 +8,8 @@ from airflow.sdk import DAG
 from include import planfile, settings
 from include.plan import Options
 
-planned = planfile.tasks(settings.load().manifest, Options())
+(dag,) = planfile.dags(settings.load().manifest, Options())
 with DAG("dbt_dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
-    operators = {task.id: BashOperator(task_id=task.id, bash_command="true") for task in planned}
-    for task in planned:
+    operators = {task.id: BashOperator(task_id=task.id, bash_command="true") for task in dag.tasks}
+    for task in dag.tasks:
         operators[task.id].set_upstream([operators[name] for name in task.upstream])

@@ -47,11 +47,11 @@ def serialized(dag) -> str:
 
 
 @contextmanager
-def in_task_process(task_id: str) -> Iterator[None]:
+def in_task_process(task_id: str, dag_id: str = "dbt_dag") -> Iterator[None]:
     """DAG files are read as the process of that task reads them."""
     # Airflow's own context manager does not take its variables back where there were none before.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "dbt_dag")
+        patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", task_id)
         yield
 

@@ -8,17 +8,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.context import ConnectionAccessor
 
 from include import settings, staleness
-from include.dbt_operator import failure, require_dbt
+from include.dbt_operator import DbtOperator, failure, require_dbt
 from tests.dags.conftest import GRAPH, in_task_process, serialized
 
 
@@ -28,7 +30,8 @@ def test_the_dag_folder_has_no_import_errors(dagbag):
 
 
 def test_the_dag_runs_daily_without_catchup_and_one_run_at_a_time(dag):
-    assert (dag.schedule, dag.catchup, dag.max_active_runs) == ("@daily", False, 1)
+    daily = CronTriggerTimetable("@daily", timezone="UTC")
+    assert (dag.timetable, dag.catchup, dag.max_active_runs) == (daily, False, 1)
     assert dag.tags == {"dbt"}
     assert "Every dbt model as a task of its own" in dag.doc_md
 
@@ -55,14 +58,32 @@ def test_the_graph_has_no_cycle(dag):
 
 
 def test_every_command_is_plain_dbt_that_selects_something(dag):
-    verbs = {tuple(task.bash_command.split()[:2]) for task in dag.tasks}
+    verbs = {tuple(task.bash_command.split()[:2]) for task in commands(dag)}
     assert verbs == {("dbt", "run"), ("dbt", "seed"), ("dbt", "snapshot"), ("dbt", "test")}
-    assert all(" --select " in task.bash_command for task in dag.tasks)
+    assert all(" --select " in task.bash_command for task in commands(dag))
+
+
+def commands(dag) -> list[DbtOperator]:
+    return [task for task in dag.tasks if isinstance(task, DbtOperator)]
+
+
+def test_what_is_no_command_publishes_after_all_before_it_succeeded(dag):
+    found = [task for task in dag.tasks if not isinstance(task, DbtOperator)]
+    assert {(type(task), task.trigger_rule) for task in found} == {(EmptyOperator, "all_success")}
+    assert all(task.outlets for task in found)
+
+
+def test_every_model_is_published_by_one_task(dag):
+    published = Counter(outlet.name for task in dag.tasks for outlet in task.outlets)
+    built = {task.node: 1 for task in commands(dag) if task.verb != "test"}
+    assert published == {**built, "exposure.jaffle_shop.revenue_dashboard": 1}
 
 
 def test_task_groups_follow_the_folders_of_the_dbt_project(dag):
     groups = {group_id for group_id in dag.task_group.get_task_group_dict() if group_id}
     assert groups == {
+        "exposures",
+        "exposures__marts",
         "intermediate",
         "marts",
         "seeds",
@@ -86,13 +107,14 @@ def test_no_field_of_the_dag_holds_a_secret(dag):
         "WAREHOUSE_PORT": "{{ conn.warehouse.port or '' }}",
         "WAREHOUSE_USER": "{{ conn.warehouse.login or '' }}",
     }
-    assert [task.env for task in dag.tasks if task.env != environment] == []
-    assert [task.bash_command for task in dag.tasks if "conn." in task.bash_command] == []
+    assert [task.env for task in commands(dag) if task.env != environment] == []
+    assert [task.bash_command for task in commands(dag) if "conn." in task.bash_command] == []
 
 
 SERIALIZE = """
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, CronTriggerTimetable
 from tests.dags.conftest import serialized
 bag = DagBag("dags")
 assert not bag.import_errors, bag.import_errors

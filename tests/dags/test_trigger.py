@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from airflow.sdk import Asset
+from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include import trigger
@@ -44,6 +48,11 @@ def test_the_form_offers_what_dbt_takes_and_the_targets_of_the_profile(dag):
         "event_time_end": text,
         "target": {"enum": [None, "dev", "prod"]},
     }
+
+
+def test_tasks_have_no_copies_of_the_dags_params(dag):
+    """They would be most of the serialized DAG, and checking them most of the time it takes."""
+    assert {len(task.params) for task in dag.tasks} == {0}
 
 
 def test_an_empty_form_adds_nothing():
@@ -96,13 +105,20 @@ def dbt(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def execute(**entered) -> None:
+def execute(context: dict | None = None, arguments: dict | None = None, **entered) -> DbtOperator:
     """Runs a task of the model `shop.a` as Airflow would, in a run with these params."""
-    task = DbtOperator(
-        task_id="a", argv=("run", "--select", "a"), nodes=["model.shop.a"], connection="warehouse"
-    )
+    usual = {
+        "task_id": "a",
+        "argv": ("run", "--select", "a"),
+        "node": "model.shop.a",
+        "nodes": ["model.shop.a"],
+        "connection": "warehouse",
+        "outlets": [Asset("model.shop.a")],
+    }
+    task = DbtOperator(**(usual | (arguments or {})))
     task.env = {}
-    task.execute({"params": EMPTY | entered})
+    task.execute({"params": EMPTY | entered} | (context or {}))
+    return task
 
 
 @pytest.mark.parametrize("value", NASTY)
@@ -135,3 +151,48 @@ def test_a_selection_of_nothing_fails_with_what_dbt_says(dbt, code):
         f" '--select=it'\"'\"'s none' selects nothing (exit code {code}):\nNo nodes selected!\n"
     )
     assert not (dbt / "ran").exists()
+
+
+def test_a_task_publishes_its_asset_if_all_that_it_stands_for_is_in_the_run(dbt):
+    """A test whose model is not built in the run refreshes nothing; nor does another target."""
+    assert [asset.name for asset in execute().outlets] == ["model.shop.a"]
+    (dbt / "listed").write_text('{"unique_id": "model.shop.a"}\n')
+    assert [asset.name for asset in execute(select="a").outlets] == ["model.shop.a"]
+    assert execute(target="dev").outlets == []
+    (dbt / "listed").write_text('{"unique_id": "test.shop.t.0"}\n')
+    test = {"nodes": ["test.shop.t.0"]}
+    assert execute(arguments=test, select="t").outlets == []
+    (dbt / "listed").write_text('{"unique_id": "test.shop.t.0"}\n{"unique_id": "model.shop.a"}\n')
+    assert [a.name for a in execute(arguments=test, select="a t").outlets] == ["model.shop.a"]
+
+
+DAY = datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=1)))
+INTERVAL = {"data_interval_start": DAY, "data_interval_end": DAY + timedelta(days=1)}
+WINDOW = ["--event-time-start=2026-02-28T23:00:00", "--event-time-end=2026-03-01T23:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("microbatch", "run_type", "interval", "entered", "added"),
+    [
+        (True, "scheduled", INTERVAL, {}, WINDOW),
+        (True, "backfill", INTERVAL, {}, WINDOW),
+        (False, "scheduled", INTERVAL, {}, []),
+        (True, "manual", INTERVAL, {}, []),
+        (True, "asset_triggered", {}, {}, []),
+        (True, "scheduled", INTERVAL | {"data_interval_end": DAY}, {}, []),
+        (True, "backfill", INTERVAL, {"full_refresh": True}, ["--full-refresh"]),
+        (
+            True,
+            "backfill",
+            INTERVAL,
+            {"event_time_start": "2026-01-01", "event_time_end": "2026-01-02"},
+            ["--event-time-start=2026-01-01", "--event-time-end=2026-01-02"],
+        ),
+    ],
+)
+def test_a_microbatch_model_is_built_for_the_data_interval_of_its_run_in_utc(
+    dbt, microbatch, run_type, interval, entered, added
+):
+    context = {"dag_run": SimpleNamespace(run_type=DagRunType(run_type)), **interval}
+    execute(context, {"microbatch": microbatch}, **entered)
+    assert (dbt / "ran").read_text().split("\0")[:-1] == ["run", "--select", "a", *added]

@@ -28,14 +28,23 @@ TEST_A = node("test.shop.not_null_a.1", "model.shop.a")
 def test_a_model_and_its_test_are_a_run_and_a_test_task():
     found = plan.tasks(manifest(A, TEST_A), DEFAULT)
     assert found == (
-        plan.Task("model.shop.a", "model", ("run", "--select", "a"), ("model.shop.a",), (), ()),
+        plan.Task(
+            "model.shop.a",
+            "model",
+            node="model.shop.a",
+            upstream=(),
+            group=(),
+            argv=("run", "--select", "a"),
+            nodes=("model.shop.a",),
+        ),
         plan.Task(
             "test.shop.a",
             "test",
-            ("test", "--select", "not_null_a", "--indirect-selection", "empty"),
-            ("test.shop.not_null_a.1",),
-            ("model.shop.a",),
-            (),
+            node="model.shop.a",
+            upstream=("model.shop.a",),
+            group=(),
+            argv=("test", "--select", "not_null_a", "--indirect-selection", "empty"),
+            nodes=("test.shop.not_null_a.1",),
         ),
     )
 

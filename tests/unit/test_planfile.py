@@ -1,13 +1,15 @@
 """The plan that is kept beside the manifest."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from include import manifest, plan, planfile
+from include import manifest, planfile, split
+from include.plan import Options
 from tests.unit.test_manifest import by_id, member, raw
 
-OPTIONS = plan.Options()
+OPTIONS = Options()
 
 
 @pytest.fixture
@@ -15,23 +17,45 @@ def path(tmp_path):
     path = tmp_path / "manifest.json"
     nodes = by_id(
         member("model.shop.a"),
-        member("model.shop.b", depends_on={"nodes": ["model.shop.a"]}),
+        member(
+            "model.shop.b",
+            depends_on={"nodes": ["model.shop.a"]},
+            config={"meta": {"airflow": {"schedule": "@weekly", "retries": 4}}},
+        ),
         member("test.shop.t.0", depends_on={"nodes": ["model.shop.a"]}),
     )
     path.write_text(json.dumps(raw(nodes=nodes)))
-    planfile.write(path, OPTIONS, plan.tasks(manifest.load(path), OPTIONS))
+    planfile.write(path, OPTIONS, planned(path))
     return path
 
 
+def planned(path, options=OPTIONS) -> tuple[split.Dag, ...]:
+    return split.dags(manifest.load(path), options)
+
+
+def alone(dag_id: str, task_id: str, dags: tuple[split.Dag, ...]) -> tuple[split.Dag, ...]:
+    (dag,) = [dag for dag in dags if dag.id == dag_id]
+    return (replace(dag, tasks=tuple(task for task in dag.tasks if task.id == task_id)),)
+
+
 def test_what_is_read_is_the_plan_of_the_manifest(path):
-    assert planfile.read(path, OPTIONS) == plan.tasks(manifest.load(path), OPTIONS)
+    assert planfile.read(path, OPTIONS) == planned(path)
+    assert [dag.id for dag in planned(path)] == ["dbt_dag", "dbt_dag__weekly"]
 
 
 def test_a_single_task_is_read_alone(path):
-    (expected,) = [t for t in plan.tasks(manifest.load(path), OPTIONS) if t.id == "test.shop.a"]
-    assert planfile.read(path, OPTIONS, only="test.shop.a") == (expected,)
-    assert planfile.read(path, OPTIONS, only="model.shop.a")[0].nodes == ("model.shop.a",)
-    assert planfile.read(path, OPTIONS, only="model.shop") == ()
+    for dag_id, task_id in (
+        ("dbt_dag", "test.shop.a"),
+        ("dbt_dag__weekly", "model.shop.b"),
+    ):
+        expected = alone(dag_id, task_id, planned(path))
+        assert [task.id for task in expected[0].tasks] == [task_id]
+        assert planfile.read(path, OPTIONS, (dag_id, task_id)) == expected
+    for dag_id, task_id in (("dbt_dag", "model.shop.b"), ("dbt_dag__weekly", "model.shop")):
+        assert planfile.read(path, OPTIONS, (dag_id, task_id)) == alone(
+            dag_id, task_id, planned(path)
+        )
+    assert planfile.read(path, OPTIONS, ("dbt_dag__gone", "model.shop.a")) == ()
 
 
 def test_the_plan_of_another_manifest_is_not_used(path):
@@ -46,16 +70,17 @@ def test_the_plan_of_a_longer_manifest_is_not_used(path):
 
 
 def test_the_plan_made_with_other_options_is_not_used(path):
-    assert planfile.read(path, plan.Options(gate_tests=False)) is None
+    assert planfile.read(path, Options(gate_tests=False)) is None
 
 
 def test_the_first_who_asks_keeps_the_plan_for_the_next(path):
-    expected = plan.tasks(manifest.load(path), OPTIONS)
+    expected = planned(path)
     kept = path.with_name(planfile.NAME)
+    only = ("dbt_dag__weekly", "model.shop.b")
     kept.unlink()
-    assert planfile.tasks(path, OPTIONS) == expected
+    assert planfile.dags(path, OPTIONS, only) == alone(*only, expected)
     assert planfile.read(path, OPTIONS) == expected
-    assert planfile.tasks(path, OPTIONS, only="model.shop.b") == (expected[2],)
+    assert planfile.dags(path, OPTIONS) == expected
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, kept.name]
 
 
@@ -64,8 +89,8 @@ def test_a_folder_that_cannot_be_written_costs_the_plan_and_nothing_else(path, m
         raise PermissionError
 
     monkeypatch.setattr(planfile, "write", refuse)
-    options = plan.Options(gate_tests=False)
-    assert planfile.tasks(path, options) == plan.tasks(manifest.load(path), options)
+    options = Options(gate_tests=False)
+    assert planfile.dags(path, options) == planned(path, options)
 
 
 def test_without_a_plan_or_without_a_manifest_there_is_none(path):

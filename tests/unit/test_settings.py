@@ -1,8 +1,10 @@
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from include import overrides
 from include.settings import ROOT, Settings, SettingsError, load, table
 
 
@@ -64,3 +66,10 @@ def test_nothing_else_reads_the_environment():
         and ("environ" in path.read_text() or "getenv" in path.read_text())
     }
     assert reads == {"include/settings.py", "include/dbt_operator.py"}
+
+
+def test_every_key_of_meta_airflow_is_in_the_readmes_table():
+    readme = (ROOT / "README.md").read_text()
+    keys = (*overrides.KEYS, *overrides.OF_OTHERS, *overrides.SECTIONS)
+    rows = [line.split(" | ")[0] for line in readme.splitlines() if line.startswith("| `meta")]
+    assert sorted(re.findall(r"`meta\.airflow\.(\w+)`", "".join(rows))) == sorted(keys)

@@ -1,0 +1,247 @@
+"""Which DAG each task is in, what a DAG reads from outside, and what it publishes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from include import split
+from include.manifest import ManifestError
+from include.plan import Options
+from include.schedule import Ask, Asset, Schedule
+from tests.unit.tiny import manifest, node
+
+RAW = node("source.shop.raw.a")
+A = node("model.shop.a", "source.shop.raw.a")
+TEST_A = node("test.shop.t_a.0", "model.shop.a")
+WEEKLY = {"airflow": {"schedule": "@weekly"}}
+ASSETS = {"airflow": {"schedule": "assets"}}
+
+
+def dags(*nodes, selected=None, **options) -> dict[str, split.Dag]:
+    found = split.dags(manifest(*nodes, selected=selected), replace(Options(), **options))
+    return {dag.id: dag for dag in found}
+
+
+def edges(dag: split.Dag) -> dict[str, tuple[str, ...]]:
+    return {task.id: task.upstream for task in dag.tasks}
+
+
+def published(dag: split.Dag) -> dict[str, list[str]]:
+    """The assets that each task publishes, of those that publish any."""
+    return {task.id: [a.name for a in task.outlets] for task in dag.tasks if task.outlets}
+
+
+def asset(unique_id: str) -> Asset:
+    return Asset(unique_id, unique_id, unique_id)
+
+
+def test_without_a_word_about_schedules_there_is_one_dag():
+    found = dags(RAW, A, TEST_A)
+    assert list(found) == ["dbt_dag"]
+    assert found["dbt_dag"].ask == Ask("dbt_dag", Schedule("@daily"), "DBT_SCHEDULE")
+    assert edges(found["dbt_dag"]) == {"model.shop.a": (), "test.shop.a": ("model.shop.a",)}
+    assert found["dbt_dag"].reads == (("source.shop.raw.a", ""),)
+
+
+def test_models_that_share_a_schedule_share_a_dag_and_every_task_is_in_exactly_one():
+    """Between DAGs there are no edges: what is read from another one is an inlet."""
+    b = node("model.shop.b", "model.shop.a", **WEEKLY)
+    c = node("model.shop.c", "model.shop.b", **WEEKLY)
+    found = dags(RAW, A, TEST_A, b, c, node("test.shop.t_b.0", "model.shop.b"))
+    assert {dag_id: edges(dag) for dag_id, dag in found.items()} == {
+        "dbt_dag": {"model.shop.a": (), "test.shop.a": ("model.shop.a",)},
+        "dbt_dag__weekly": {
+            "model.shop.b": (),
+            "test.shop.b": ("model.shop.b",),
+            "model.shop.c": ("model.shop.b", "test.shop.b"),
+        },
+    }
+    weekly = found["dbt_dag__weekly"]
+    assert (weekly.awaits, weekly.reads) == ((), (("model.shop.a", "dbt_dag"),))
+    assert {t.id: t.inlets for t in weekly.tasks if t.inlets} == {
+        "model.shop.b": (asset("model.shop.a"),)
+    }
+
+
+def test_an_asset_is_published_after_the_tests_that_were_written_for_its_node():
+    """By the test task where there is one; where there are several, by a task after all of them."""
+    b = node("model.shop.b")
+    both = node("test.shop.both.0", "model.shop.a", "model.shop.b", attached="model.shop.a")
+    found = dags(RAW, A, TEST_A, b, both)["dbt_dag"]
+    assert published(found) == {
+        "asset.shop.a": ["model.shop.a"],
+        "model.shop.b": ["model.shop.b"],
+    }
+    assert edges(found)["asset.shop.a"] == ("model.shop.a", "test.shop.a", "test.shop.both.0")
+    assert published(dags(RAW, A, b, both)["dbt_dag"]) == {
+        "test.shop.both.0": ["model.shop.a"],
+        "model.shop.b": ["model.shop.b"],
+    }
+    assert published(dags(RAW, A, TEST_A)["dbt_dag"]) == {"test.shop.a": ["model.shop.a"]}
+    assert published(dags(RAW, A, TEST_A, gate_tests=False)["dbt_dag"]) == {
+        "test.shop.a": ["model.shop.a"]
+    }
+
+
+def test_a_dag_by_assets_awaits_the_models_of_other_dags_and_the_sources_that_it_reads():
+    """Past what dbt does not store. A source of which the YAML says that it is none is left out."""
+    e = node("model.shop.e", "model.shop.a", "source.shop.raw.a", materialized="ephemeral")
+    quiet = node("source.shop.raw.quiet", airflow={"asset": False})
+    b = node("model.shop.b", "model.shop.e", "source.shop.raw.quiet", **ASSETS)
+    found = dags(RAW, A, TEST_A, e, b, quiet)["dbt_dag__assets"]
+    assert found.ask.schedule == Schedule(assets="all")
+    assert found.awaits == (asset("model.shop.a"), asset("source.shop.raw.a"))
+    assert found.reads == (
+        ("model.shop.a", "dbt_dag"),
+        ("source.shop.raw.a", ""),
+        ("source.shop.raw.quiet", ""),
+    )
+
+
+def test_the_base_dag_may_be_scheduled_by_its_sources():
+    found = dags(RAW, A, schedule="@daily or any asset")["dbt_dag"]
+    assert found.ask.schedule == Schedule("@daily", "any")
+    assert found.awaits == (asset("source.shop.raw.a"),)
+
+
+def test_a_freshness_task_is_in_every_dag_that_reads_its_source():
+    raw = replace(RAW, has_freshness=True)
+    b = node("model.shop.b", "source.shop.raw.a", **WEEKLY)
+    unread = node("source.shop.raw.unread", has_freshness=True)
+    found = dags(raw, A, b, unread, source_freshness=True)
+    assert {dag_id: edges(dag) for dag_id, dag in found.items()} == {
+        "dbt_dag": {
+            "source.shop.raw.a": (),
+            "source.shop.raw.unread": (),
+            "model.shop.a": ("source.shop.raw.a",),
+        },
+        "dbt_dag__weekly": {"source.shop.raw.a": (), "model.shop.b": ("source.shop.raw.a",)},
+    }
+
+
+def test_a_test_that_is_a_task_of_its_own_is_where_the_node_is_that_it_was_written_for():
+    b = node("model.shop.b", **WEEKLY)
+    parents = ("model.shop.a", "model.shop.b")
+    for attached, home in (("model.shop.b", "dbt_dag__weekly"), (None, "dbt_dag")):
+        test = node("test.shop.both.0", *parents, attached=attached)
+        found = dags(RAW, A, b, test)
+        assert [d.id for d in found.values() if "test.shop.both.0" in edges(d)] == [home]
+
+
+EXPOSURE = node(
+    "exposure.shop.report",
+    "model.shop.a",
+    label="Report",
+    url="https://bi.example/1",
+    owner="Ada",
+)
+
+
+def test_an_exposure_is_published_after_all_that_it_reads_and_told_on_its_page():
+    found = dags(RAW, A, TEST_A, EXPOSURE)["dbt_dag"]
+    assert edges(found)["exposure.shop.report"] == ("model.shop.a", "test.shop.a")
+    assert published(found) == {
+        "test.shop.a": ["model.shop.a"],
+        "exposure.shop.report": ["exposure.shop.report"],
+    }
+    assert {task.id: task.doc for task in found.tasks if task.doc} == {
+        "model.shop.a": "- read by [Report](https://bi.example/1) (owner: Ada)\n"
+    }
+
+
+def test_an_exposure_of_several_dags_is_published_by_a_dag_that_awaits_them():
+    b = node("model.shop.b", **WEEKLY)
+    exposure = node("exposure.shop.report", "model.shop.a", "model.shop.b")
+    found = dags(RAW, A, b, exposure)["dbt_dag__assets"]
+    assert edges(found) == {"exposure.shop.report": ()}
+    assert found.awaits == (asset("model.shop.a"), asset("model.shop.b"))
+
+
+def test_an_exposure_of_nothing_that_is_built_has_no_task():
+    assert edges(dags(RAW, A, node("exposure.shop.e", "source.shop.raw.a"))["dbt_dag"]) == {
+        "model.shop.a": ()
+    }
+
+
+def test_an_empty_project_is_an_empty_dag():
+    assert {dag_id: edges(dag) for dag_id, dag in dags().items()} == {"dbt_dag": {}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            [A, node("model.shop.b", **ASSETS)],
+            "dbt_dag__assets would never run: model.shop.b (models/b.sql) schedules it by assets, "
+            "and what is in it reads no model of another DAG and no source: model.shop.b.",
+        ),
+        (
+            [
+                A,
+                node("model.shop.b", "model.shop.a", airflow={"schedule": "assets", "dag": "x"}),
+                node("model.shop.c", "model.shop.b", airflow={"schedule": "assets", "dag": "y"}),
+                node("model.shop.d", "model.shop.c", airflow={"dag": "x"}),
+            ],
+            "DAGs that are scheduled by assets wait for each other: ",
+        ),
+        (
+            [
+                node("model.shop.b", airflow={"schedule": "@weekly", "dag": "x"}),
+                node("model.shop.c", airflow={"schedule": "@hourly", "dag": "x"}),
+            ],
+            "dbt_dag__x has two schedules: model.shop.b (models/b.sql) and model.shop.c "
+            "(models/c.sql) differ. Name another DAG in meta.airflow.dag.",
+        ),
+        (
+            [node("model.shop.b", airflow={"dag": "x"})],
+            "dbt_dag__x has no schedule: name it in meta.airflow.schedule of model.shop.b",
+        ),
+        (
+            [A, node("test.shop.t.0", "model.shop.a", airflow={"schedule": "@weekly"})],
+            "test.shop.t.0 (tests/t.sql): meta.airflow has no key 'schedule'. It takes: retries",
+        ),
+        (
+            [node("source.shop.raw.a", airflow={"dag": "x"})],
+            "source.shop.raw.a (sources/raw.sql): meta.airflow has no key 'dag'. It takes: ",
+        ),
+    ],
+    ids=["nothing read", "cycle", "two schedules", "no schedule", "a test's", "a source's"],
+)
+def test_a_schedule_that_cannot_be_names_the_nodes(nodes, message):
+    with pytest.raises(ManifestError) as error:
+        dags(RAW, *nodes) if RAW.unique_id not in {n.unique_id for n in nodes} else dags(*nodes)
+    assert str(error.value).startswith(message)
+
+
+def test_a_cycle_names_the_models_that_make_it():
+    with pytest.raises(ManifestError) as error:
+        dags(
+            RAW,
+            A,
+            node("model.shop.b", "model.shop.a", airflow={"schedule": "assets", "dag": "x"}),
+            node("model.shop.c", "model.shop.b", airflow={"schedule": "assets", "dag": "y"}),
+            node("model.shop.d", "model.shop.c", airflow={"dag": "x"}),
+        )
+    assert "dbt_dag__x for model.shop.c of dbt_dag__y" in str(error.value)
+    assert "dbt_dag__y for model.shop.b of dbt_dag__x" in str(error.value)
+
+
+def test_what_is_left_out_is_published_by_nobody():
+    b = node("model.shop.b", "model.shop.a", "source.shop.raw.a", **ASSETS)
+    chosen = ["model.shop.b", "source.shop.raw.a"]
+    with pytest.raises(ManifestError) as error:
+        dags(RAW, A, b, selected=chosen)
+    assert str(error.value).startswith(
+        "dbt_dag__assets would never run: it is scheduled by assets, and nothing publishes "
+        "model.shop.a, read by model.shop.b."
+    )
+    b = replace(b, airflow={"schedule": "any asset"})
+    found = dags(RAW, A, b, selected=chosen)["dbt_dag__any_asset"]
+    assert found.awaits == (asset("source.shop.raw.a"),)
+
+
+def test_a_schedule_in_the_settings_that_is_none_names_the_variable():
+    with pytest.raises(ManifestError, match=r"^DBT_SCHEDULE is 'often'; it takes a cron text, "):
+        dags(A, RAW, schedule="often")
