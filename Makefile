@@ -7,7 +7,7 @@ AIRFLOW := .airflow/venv/bin/python
 PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 PROJECTS := 24
 MODELS := 50
-SCHEDULED := tests/integration/test_scheduled.py tests/integration/test_interrupt.py tests/integration/test_pipeline.py
+SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt

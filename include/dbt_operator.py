@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-from include import settings, trigger
+from include import locate, manifest, plan, settings, trigger
 
 # Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
 WARM = settings.ROOT / "include" / "warm" / "bin"
@@ -60,7 +60,7 @@ class DbtOperator(BashOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            bash_command=f"{shlex.join(('dbt', *argv))} {STDIN}",
+            bash_command=command(argv),
             env=warehouse(connection),
             append_env=True,
             skip_on_exit_code=None,
@@ -93,11 +93,12 @@ class DbtOperator(BashOperator):
         require_dbt(config.dbt)
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._places = places(config, Path(folder), os.environ["PATH"])
-            self._require_selected(context)
+            self._require_selected(context, config)
             # Rendered by now: what a person has entered is part of no template.
             if added := (*trigger.arguments(self.verb, context["params"]), *self._window(context)):
-                command = self.bash_command.removesuffix(STDIN)
-                self.bash_command = f"{command}{shlex.join(added)} {STDIN}"
+                self.bash_command = (
+                    f"{self.bash_command.removesuffix(STDIN)}{shlex.join(added)} {STDIN}"
+                )
             try:
                 super().execute(context)
             except AirflowException as error:
@@ -109,11 +110,12 @@ class DbtOperator(BashOperator):
         interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
         return trigger.window(context["params"], context["dag_run"].run_type, *interval)
 
-    def _require_selected(self, context: Any) -> None:
+    def _require_selected(self, context: Any, config: settings.Settings) -> None:
         """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
 
-        dbt itself says which nodes those are. A task that is not wholly in the run, or runs
-        against another target than the usual one, publishes nothing.
+        dbt itself says which nodes those are; of several tests those that are selected run. A task
+        that is not wholly in the run, or runs against another target than the usual one, publishes
+        nothing.
         """
         if context["params"].get("target"):
             self.outlets = []
@@ -139,6 +141,15 @@ class DbtOperator(BashOperator):
             raise AirflowSkipException(f"Not in this run's selection: {shlex.join(wanted)}")
         if not self.nodes | {self.node} <= selected:
             self.outlets = []
+        if not self.nodes <= selected:
+            whole = manifest.load(locate.manifest(config, may_be_old=True))
+            some = plan.command(whole, self.verb, sorted(self.nodes & selected))
+            self.bash_command = command(some)
+
+
+def command(argv: Iterable[str]) -> str:
+    """The shell's text that runs `dbt` with `argv`."""
+    return f"{shlex.join(('dbt', *argv))} {STDIN}"
 
 
 def listed_nodes(output: str) -> set[str]:

@@ -267,6 +267,12 @@ def argv(
     return (*VERBS[kind], *selection.select(wanted, among))
 
 
+def command(manifest: Manifest, kind: str, unique_ids: Iterable[str]) -> tuple[str, ...]:
+    """`argv` for some nodes of the manifest. Raises KeyError for one that it does not have."""
+    nodes = manifest.nodes
+    return argv(kind, [nodes[one] for one in unique_ids], _among(nodes.values())[kind], nodes)
+
+
 def group(node: Node, project: str) -> tuple[str, ...]:
     """dbt's folders: the package if it is not the root's, what is not a model by its kind."""
     package = () if node.package == project else (node.package,)

@@ -115,7 +115,7 @@ def homes(
             asks.append(schedule.ask(nodes[task.node], default.schedule))
             home[task.node] = asks[-1].dag_id
     for task in planned:
-        if task.kind == "test" and task.node not in home:
+        if task.kind in _TESTS and task.node not in home:
             read = (*tested(nodes[task.node]), *sorted(above[task.node]))
             home[task.node] = next((home[p] for p in read if p in home), BASE)
     for exposure in _exposures(manifest):

@@ -12,7 +12,8 @@ import jaffle_shop
 import pytest
 from installation import finish, processes_of, start, table_of
 
-from include import manifest, plan, settings
+from include import manifest, settings, split
+from include.plan import Options
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
 from scripts.local.places import Places
@@ -42,7 +43,8 @@ def ask(at: Places, first_run) -> Iterator[Callable[[str], list[tuple]]]:
 
 
 def planned() -> set[str]:
-    return {task.id for task in plan.tasks(manifest.load(settings.load().manifest), plan.Options())}
+    (dag,) = split.dags(manifest.load(settings.load().manifest), Options())
+    return {task.id for task in dag.tasks}
 
 
 def test_every_task_of_the_plan_succeeds(first_run: tuple[int, str]) -> None:

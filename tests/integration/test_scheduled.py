@@ -44,6 +44,11 @@ FILES = {
     "models/sibling.sql": "select id + {{ var('more', 0) }} as id from {{ ref('top') }}",
     "models/bottom.sql": "select id from {{ ref('middle') }}",
     "models/below.sql": "select id from {{ ref('bottom') }}",
+    "models/sibling.yml": """
+models:
+  - name: sibling
+    columns: [{name: id, data_tests: [unique, not_null]}]
+""",
     "tests/middle_is_empty.sql": "select * from {{ ref('middle') }}",
 }
 RUNS = "/api/v2/dags/dbt_dag/dagRuns"
@@ -95,7 +100,7 @@ def states(**different: str) -> dict[str, str]:
     found = {f"model.tiny.{name}": "success" for name in MODELS}
     return (
         found
-        | {"test.tiny.middle": "success"}
+        | {"test.tiny.middle": "success", "test.tiny.sibling": "success"}
         | {k.replace("__", "."): v for k, v in different.items()}
     )
 
@@ -175,6 +180,14 @@ def test_what_is_not_selected_is_skipped_and_holds_back_nothing(trigger, api):
     assert wait(api, run_id) == "success"
     assert {task["task_id"]: task["state"] for task in api.tasks(run_id)} == chosen
     assert tries(api, run_id)["model.tiny.bottom"][0] == before["model.tiny.bottom"][0] + 1
+
+
+def test_of_a_models_tests_those_run_that_are_selected(trigger, at):
+    found, state, run_id = trigger(select="unique_sibling_id")
+    assert (found, state) == (skipped(test__tiny__sibling="success"), "success")
+    task = at.logs / "dag_id=dbt_dag" / f"run_id={run_id}" / "task_id=test.tiny.sibling"
+    (log,) = task.glob("*.log")
+    assert "1 of 1 PASS unique_sibling_id" in log.read_text()
 
 
 def test_a_selection_of_nothing_fails_at_once(trigger, api, at):

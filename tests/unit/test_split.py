@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
-from include import split
+from include import plan, split
 from include.manifest import ManifestError
 from include.plan import Options
 from include.schedule import Ask, Asset, Schedule
@@ -163,6 +164,33 @@ def test_an_exposure_of_nothing_that_is_built_has_no_task():
     assert edges(dags(RAW, A, node("exposure.shop.e", "source.shop.raw.a"))["dbt_dag"]) == {
         "model.shop.a": ()
     }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_however_the_models_are_scheduled_no_task_and_no_edge_within_a_dag_is_lost(seed):
+    """And what an edge to another DAG stood for is an inlet."""
+    rng = random.Random(seed)
+    ids = [f"model.shop.m{number:02}" for number in range(40)]
+    nodes = []
+    for number, unique_id in enumerate(ids):
+        parents = rng.sample(ids[:number], min(number, rng.randint(0, 3)))
+        airflow = rng.choice([{}, {"schedule": "@weekly"}, {"schedule": "@hourly"}])
+        nodes.append(node(unique_id, *parents, airflow=airflow))
+        tested = {unique_id, *rng.sample(ids, rng.randint(0, 1))}
+        nodes.append(node(f"test.shop.t{number:02}.0", *tested, attached=unique_id))
+    whole = manifest(*nodes)
+    planned = {task.id: task for task in plan.tasks(whole, Options())}
+    found = [(dag.id, t) for dag in split.dags(whole, Options()) for t in dag.tasks]
+    home = {task.id: dag_id for dag_id, task in found}
+    assert len(set(home.values())) == 3
+    assert len(home) == len(found)
+    assert {t.id for _, t in found if t.kind != split.PUBLISH} == planned.keys()
+    for dag_id, task in found:
+        before = planned[task.id].upstream if task.id in planned else task.upstream
+        assert task.upstream == tuple(u for u in before if home[u] == dag_id)
+        if task.kind == "model":
+            away = {planned[u].node for u in before if home[u] != dag_id}
+            assert {a.unique_id for a in task.inlets} == {n for n in away if n.startswith("model.")}
 
 
 def test_an_empty_project_is_an_empty_dag():

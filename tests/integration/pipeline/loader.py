@@ -11,6 +11,7 @@ drop table if exists raw.orders cascade;
 create table raw.orders as
     select number as id, %(amount)s as amount, now() - %(age)s::interval as _loaded_at
     from generate_series(1, 3) as number;
+create table if not exists raw.shops as select 1 as id;
 """
 
 
