@@ -227,9 +227,8 @@ def require_no_cycle(found: Iterable[Dag]) -> None:
     """Raises ManifestError if DAGs that are scheduled by assets wait for each other."""
     builder = {dag.id: dict(dag.reads) for dag in found}
     waits = {dag.id: {builder[dag.id][asset.unique_id] for asset in dag.awaits} for dag in found}
-    by_assets = {dag.id for dag in found if dag.ask.schedule.assets}
     try:
-        TopologicalSorter({d: above & by_assets for d, above in waits.items()}).prepare()
+        TopologicalSorter(waits).prepare()
     except CycleError as error:
         # graphlib has each after what waits for it.
         circle = list(zip(error.args[1][1:], error.args[1], strict=False))

@@ -131,6 +131,32 @@ def test_a_test_that_is_a_task_of_its_own_is_where_the_node_is_that_it_was_writt
         assert [d.id for d in found.values() if "test.shop.both.0" in edges(d)] == [home]
 
 
+def test_a_test_of_nodes_of_two_dags_holds_back_the_asset_of_its_own_dags_only():
+    b = node("model.shop.b", **WEEKLY)
+    test = node("test.shop.both.0", "model.shop.a", "model.shop.b")
+    found = dags(RAW, A, b, test)
+    assert published(found["dbt_dag"]) == {"test.shop.both.0": ["model.shop.a"]}
+    assert published(found["dbt_dag__weekly"]) == {"model.shop.b": ["model.shop.b"]}
+
+
+def test_what_only_a_test_reads_is_not_awaited():
+    b = node("model.shop.b", "model.shop.a", **ASSETS)
+    c = node("model.shop.c", **WEEKLY)
+    test = node("test.shop.both.0", "model.shop.b", "model.shop.c", attached="model.shop.b")
+    found = dags(RAW, A, b, c, test)["dbt_dag__assets"]
+    assert found.awaits == (asset("model.shop.a"),)
+    assert found.reads == (("model.shop.a", "dbt_dag"), ("model.shop.c", "dbt_dag__weekly"))
+
+
+def test_dags_may_read_each_other_if_one_of_them_has_a_time():
+    b = node("model.shop.b", "model.shop.a", **ASSETS)
+    found = dags(RAW, A, b, node("model.shop.c", "model.shop.b"))
+    assert {dag.id: dag.reads for dag in found.values()} == {
+        "dbt_dag": (("model.shop.b", "dbt_dag__assets"), ("source.shop.raw.a", "")),
+        "dbt_dag__assets": (("model.shop.a", "dbt_dag"),),
+    }
+
+
 EXPOSURE = node(
     "exposure.shop.report",
     "model.shop.a",
@@ -158,6 +184,11 @@ def test_an_exposure_of_several_dags_is_published_by_a_dag_that_awaits_them():
     found = dags(RAW, A, b, exposure)["dbt_dag__assets"]
     assert edges(found) == {"exposure.shop.report": ()}
     assert found.awaits == (asset("model.shop.a"), asset("model.shop.b"))
+
+
+def test_an_exposure_may_have_a_schedule_of_its_own():
+    found = dags(RAW, A, node("exposure.shop.report", "model.shop.a", **WEEKLY))
+    assert edges(found["dbt_dag__weekly"]) == {"exposure.shop.report": ()}
 
 
 def test_an_exposure_of_nothing_that_is_built_has_no_task():
