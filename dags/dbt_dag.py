@@ -77,6 +77,8 @@ def make(
             "owner": "dbt",
             # A task is skipped where a run was triggered for others: what is downstream goes on.
             "trigger_rule": "none_failed",
+            # The runs of a backfill go side by side: never two that build the same model.
+            "max_active_tis_per_dag": 1,
             "retries": config.retries,
             "retry_delay": timedelta(seconds=config.retry_delay),
             "retry_exponential_backoff": 2,

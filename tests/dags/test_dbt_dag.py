@@ -45,6 +45,10 @@ def test_every_task_is_retried_twice_with_exponential_backoff(dag):
     assert policy == {(2, timedelta(seconds=60), 2, timedelta(hours=1))}
 
 
+def test_no_model_is_built_by_two_runs_at_a_time(dag):
+    assert {task.max_active_tis_per_dag for task in dag.tasks} == {1}
+
+
 def test_tasks_and_edges_are_exactly_those_of_the_sample_project(dag):
     """sample_graph.txt has a line for each task: its id and what it waits for."""
     lines = [f"{task.task_id} <- {', '.join(sorted(task.upstream_task_ids))}" for task in dag.tasks]

@@ -219,6 +219,12 @@ STAGING = (
 )
 
 
+def test_by_time_staging_runs_though_nothing_was_loaded(api):
+    assert ended(api, "dbt_dag", 1) == "failed"
+    assert [run["run_type"] for run in runs(api, "dbt_dag")] == ["scheduled"]
+    assert [runs(api, dag_id) for dag_id in ("dbt_dag__marts", "report")] == [[], []]
+
+
 def test_what_a_loader_brings_goes_through_dbt_to_a_report(api, at):
     """Loader, staging, marts and report are four DAGs; each is triggered by the one before it."""
     load(api)
@@ -245,7 +251,7 @@ def test_a_report_does_not_run_on_a_mart_whose_test_has_failed(api):
 def test_a_stale_source_holds_back_what_reads_it(api):
     """And with it the DAG that waits for all of its models, though others were refreshed."""
     load(api, age="2 hours")
-    assert ended(api, "dbt_dag", 3) == "failed"
+    assert ended(api, "dbt_dag", 4) == "failed"
     assert states(api, "dbt_dag") == {
         "source.tiny.raw.orders": "failed",
         "model.tiny.stg_orders": "upstream_failed",
