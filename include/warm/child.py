@@ -9,6 +9,7 @@ the result. The child of a held manifest leaves run results and logs, but no sec
 
 import atexit
 import contextlib
+import gc
 import hashlib
 import importlib
 import inspect
@@ -20,6 +21,7 @@ import pkgutil
 import re
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -33,6 +35,7 @@ import dbt.task
 import networkx
 import wire
 from dbt import compilation, plugins
+from dbt.adapters.base import BaseAdapter, BaseRelation
 from dbt.adapters.factory import FACTORY, get_adapter, load_plugin
 from dbt.artifacts.resources.v1.components import Contract
 from dbt.cli.main import cli
@@ -40,6 +43,7 @@ from dbt.config import RuntimeConfig
 from dbt.constants import DEFAULT_ENV_PLACEHOLDER
 from dbt.context.query_header import generate_query_header_context
 from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import ManifestNode
 from dbt.contracts.project import (
     Configuration,
     PackageConfig,
@@ -53,6 +57,7 @@ from dbt.graph import Graph
 from dbt.parser import manifest as parser
 from dbt.task import runnable
 from dbt_common.clients.jinja import template_cache
+from dbt_common.dataclass_schema import dbtClassMixin
 from dotenv import find_dotenv, load_dotenv
 
 CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
@@ -64,6 +69,13 @@ VOLATILE = re.compile(
     r"\b(run_started_at|invocation_id|invocation_args_dict|dbt_metadata_envs)\b"
     r"|\bmodules\.datetime\b|\bflags\."
 )
+# Classes of these modules get their readers and writers when they are first used.
+MADE_LATE = (
+    "dbt.adapters.", "dbt.artifacts.resources.v1.components", "dbt.artifacts.resources.v1.macro",
+    "dbt.artifacts.schemas.results", "dbt.artifacts.schemas.run", "dbt.contracts.project",
+    "dbt.task.", "dbt_common.helper_types",
+)  # fmt: skip
+IMPORTED_LATE = ("_strptime", "encodings.utf_8_sig", "multiprocessing.dummy")
 NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
 
 
@@ -108,8 +120,8 @@ def files_of(projects: Iterable[RuntimeConfig]) -> tuple[str, int]:
 
     The time of a change (ctime) is the system's own: no program can set it back.
     """
-    found = sorted({_walk(folder) for project in projects for folder in _folders(project)})
-    states = [state for files in found for state in files]
+    folders = {folder for project in projects for folder in _folders(project)}
+    states = sorted({state for folder in folders for state in _walk(folder)})
     return _digest(states), max((state[-1] for state in states), default=0)
 
 
@@ -121,18 +133,16 @@ def _folders(project: RuntimeConfig) -> Iterator[str]:
                 yield os.path.join(project.project_root, path)
 
 
-def _walk(path: str) -> tuple:
-    """(path, inode, size, ctime) of a file, or of all files below a folder."""
-    states = []
+def _walk(path: str) -> Iterator[tuple]:
+    """(path, inode, size, ctime) of a file, or of a folder and all that is below it."""
     todo = [path]
     while todo:
         path = todo.pop()
         with contextlib.suppress(OSError):
             found = os.stat(path)
-            states.append((path, found.st_ino, found.st_size, found.st_ctime_ns))
-        with contextlib.suppress(OSError):
-            todo += sorted(entry.path for entry in os.scandir(path))
-    return tuple(states)
+            yield path, found.st_ino, found.st_size, found.st_ctime_ns
+            if stat.S_ISDIR(found.st_mode):
+                todo += [entry.path for entry in os.scandir(path)]
 
 
 def lasts(manifest: Manifest, project: str) -> bool:
@@ -170,25 +180,53 @@ def prepare() -> None:
     dbt.mp_context.get_mp_context().get_context = lambda: multiprocessing.get_context("fork")
 
 
-def rehearse(entry: Entry) -> networkx.DiGraph:
-    """Fill what dbt remembers within a process: schemas that its configurations are checked with,
-    their readers and writers, Jinja templates. Returns the graph that every command begins with.
+def rehearse(entry: Entry | None = None) -> Iterator[bool]:
+    """Fill what dbt remembers within a process, a little at each step: what any command needs, and
+    what those of a manifest do. Nothing of it has to be done before a command runs.
     """
     schemas = {Configuration, Contract, PackageConfig, ProfileConfig, Project, ProjectFlags}
-    schemas |= {SelectorFile, load_plugin(entry.manifest.metadata.adapter_type)}
-    nodes = {type(node): node for node in entry.manifest.nodes.values()}.values()
-    for checked in schemas | {type(node.config) for node in nodes}:
+    schemas.add(SelectorFile)
+    nodes = {}
+    if entry:
+        schemas = {load_plugin(entry.manifest.metadata.adapter_type)}
+        members = (*entry.manifest.nodes.values(), *entry.manifest.macros.values())
+        nodes = {type(member): member for member in members}
+        schemas |= {type(node.config) for node in nodes.values()}
+    else:
+        for name in (*IMPORTED_LATE, "dbt_common.clients.agate_helper"):
+            importlib.import_module(name)
+        sys.modules["dbt_common.clients.agate_helper"].build_type_tester(())
+        inspect.stack()  # fills the table of modules that dbt's behavior flags look into
+        yield True
+    for checked in schemas:
         checked.json_schema()
-        with contextlib.suppress(Exception):  # its fields are missing; the reader is made by then
-            checked.from_dict({})
-    for node in nodes:
+        yield True
+    for made in _below(dbtClassMixin):
+        if made.__module__.startswith(MADE_LATE):
+            with contextlib.suppress(Exception):  # its fields are missing; the reader is made then
+                made.from_dict({})
+            with contextlib.suppress(Exception):
+                made.__new__(made).to_dict(omit_none=True)
+            yield True
+    for node in nodes.values():
         node.to_dict(omit_none=True)
-    inspect.stack()  # fills the table of modules that dbt's behavior flags look into
-    for macro in entry.manifest.macros.values():
+        yield True
+    for macro in entry.manifest.macros.values() if entry else ():
         with contextlib.suppress(Exception):  # where it is called, dbt says what is wrong with it
             template_cache.get_node_template(macro)
+        yield True
+
+
+def _below(base: type) -> Iterator[type]:
+    for made in base.__subclasses__():
+        yield made
+        yield from _below(made)
+
+
+def graph_of(manifest: Manifest) -> networkx.DiGraph:
+    """The graph that commands select from. Raises dbt's error if it has a cycle."""
     linker = compilation.Linker()
-    linker.link_graph(entry.manifest)
+    linker.link_graph(manifest)
     return linker.graph
 
 
@@ -198,6 +236,7 @@ def rehearse(entry: Entry) -> networkx.DiGraph:
 def serve(connection: socket.socket, who: tuple, held: Mapping, parent: int) -> None:
     """Run the command that a client asks for, and end this process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
     if wire.peer_uid(connection) != os.getuid():
         os._exit(1)
@@ -236,7 +275,6 @@ def take_over(connection: socket.socket, who: tuple) -> list[str]:
     os.umask(umask)
     os.environ.clear()
     os.environb.update(environment)
-    time.tzset()
     tempfile.tempdir = None
     sys.stdout.reconfigure(line_buffering=os.isatty(1))
     return arguments
@@ -303,12 +341,31 @@ def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
             if entry.fits(place, files):
                 tell(parent, (files, place))
                 return adopt(entry.manifest, graph, config)
+        gc.disable()  # a fifth of the time; what parsing makes is kept anyway
         manifest = full(config, **options)
+        gc.freeze()
+        gc.enable()
         lasting = changed < began - CLOCK_NS and lasts(manifest, config.project_name)
         tell(parent, Entry(place, files, manifest) if lasting else None)
         return manifest
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
+    parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
+    cache_schemas = BaseAdapter._get_cache_schemas
+
+    def distinct_schemas(adapter: BaseAdapter, nodes: Iterable) -> set[BaseRelation]:
+        """The same of nodes that all have another schema, or another way to quote it."""
+        if adapter.Relation.create_from.__func__ is BaseRelation.create_from.__func__:
+            nodes = {repr(schema_of(node)): node for node in nodes}.values()
+        return cache_schemas(adapter, nodes)
+
+    BaseAdapter._get_cache_schemas = distinct_schemas
+
+
+def schema_of(node: ManifestNode) -> tuple:
+    """What BaseRelation.create_from makes a relation of, but for the node's own name."""
+    catalog = node.catalog_name if hasattr(node, "catalog_name") else node.config.get("catalog")
+    return node.database, node.schema, node.quoting_dict, catalog
 
 
 def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) -> Manifest:
@@ -318,6 +375,10 @@ def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) ->
     adapter = get_adapter(config)
     adapter.set_macro_resolver(manifest)
     adapter.connections.set_query_header(generate_query_header_context(adapter.config, manifest))
+    # That names are unique was found when it was parsed; dbt warns of some that are not.
+    named = [(n.package_name, n.name) for n in manifest.nodes.values() if n.is_relational]
+    if len(set(named)) == len(named):
+        parser._check_resource_uniqueness = lambda *_: None
     parser._check_manifest(manifest, config)
     from_scratch = compilation.Compiler.compile
 
@@ -330,7 +391,6 @@ def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) ->
         return Graph(graph)
 
     compilation.Compiler.compile = compile
-    parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
     return manifest
 
 

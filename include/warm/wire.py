@@ -19,7 +19,7 @@ except ImportError:
 
 READY, COLD, GO, EXIT = b"R", b"C", b"G", b"X"
 LONGEST_PATH = 100  # of a socket: sun_path holds 108 bytes on Linux, 104 elsewhere
-BIRTH = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_")
+BIRTH = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
 
 
 class Unservable(Exception):
