@@ -186,6 +186,8 @@ def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
+        # The file would be removed with its folder; to write it is a tenth of a short command.
+        "DBT_LOG_LEVEL_FILE": "none",
         "DBT_USE_COLORS": "false",
     }
 
