@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -44,6 +47,27 @@ def test_sample_project(warm, tmp_path, query):
             query(f"drop schema if exists {schema} cascade")
 
     compare(warm, project, ("build",), before=empty, **env)
+
+
+def test_full_disk(warm, shop, tmp_path):
+    """No room for the results of a command, or for what it prints: its end is that of a cold one,
+    and the next command finds the same parent.
+    """
+    warm.run(shop, "ls")
+    parents = warm.parents()
+    ends = []
+    for given in ({}, {"DBT_WARM": "false"}):
+        target = Path(tempfile.mkdtemp(dir=tmp_path))
+        (target / "run_results.json").symlink_to("/dev/full")
+        result = warm.run(shop, "run", "--select", "one", target=target, **given)
+        argv, env, _ = warm.command(shop, "ls", "--select", "one", **given)
+        with open("/dev/full", "w") as full:
+            printing = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=full)
+        ends.append((result.code, "No space left on device" in result.text, printing.returncode))
+    assert ends[0] == ends[1]
+    assert ends[0][1] and 0 not in ends[0]
+    assert warm.run(shop, "run", "--select", "one").code == 0
+    assert warm.parents() == parents
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_PROJECTS", "3"))))
