@@ -7,6 +7,7 @@ AIRFLOW := .airflow/venv/bin/python
 PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 PROJECTS := 24
 MODELS := 50
+PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
@@ -20,7 +21,7 @@ COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-vers
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick test-warm test-scheduled oracle image image-test bench bench-peers bench-warm manifest lint format pins clean dbt airflow
+.PHONY: help run up down psql test test-quick test-warm test-scheduled oracle image image-test bench bench-peers bench-file bench-warm manifest lint format pins clean dbt peers airflow
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -61,9 +62,11 @@ image-test: airflow ## build, start and test the image in real containers (FAULT
 bench: airflow ## measure planning
 	@$(AIRFLOW) -m benchmarks.planning
 
-bench-peers: airflow dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS=50)
-	@sh scripts/python scripts/venv.py .airflow/bench requirements-bench.txt
-	@BENCH_PEERS=$$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages) $(AIRFLOW) -m benchmarks.dag_run --models $(MODELS)
+bench-peers: peers dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS=50)
+	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m benchmarks.dag_run --models $(MODELS)
+
+bench-file: peers ## measure the DAG file beside those of Cosmos and of the plain way
+	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m benchmarks.dag_file
 
 bench-warm: airflow dbt ## measure one dbt command, cold and warm, at 50, 1,000 and 4,000 models
 	@$(AIRFLOW) -m benchmarks.warm_command
@@ -90,6 +93,9 @@ clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
 
 dbt:
 	@sh scripts/python scripts/venv.py .dbt/venv $(DBT_PINS)
+
+peers: airflow
+	@sh scripts/python scripts/venv.py .airflow/bench requirements-bench.txt
 
 airflow:
 	@sh scripts/python scripts/venv.py .airflow/venv $(AIRFLOW_PINS) --used-by .airflow/run

@@ -50,7 +50,7 @@ class Contender:
 
 CONTENDERS = (
     Contender("floor: every command is `true`", "floor.py"),
-    Contender("this project", "dbt_dag.py"),
+    Contender("this project, warm", "dbt_dag.py"),
     Contender("Cosmos WATCHER", "cosmos_dag.py", {"BENCH_COSMOS": "watcher"}),
     Contender("this project, cold", "dbt_dag.py", {"DBT_WARM": "false"}),
     Contender("Cosmos LOCAL", "cosmos_dag.py", {"BENCH_COSMOS": "local"}),

@@ -8,14 +8,12 @@ Prints a table and a line of JSON: seconds are the median of five, with the leas
 from __future__ import annotations
 
 import json
-import math
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import synthetic
+from benchmarks import figures, synthetic
 from include import manifest, plan
 
 SIZES = ((250, 375), (500, 750), (1000, 1500), (2000, 3000), (4000, 8000))
@@ -33,9 +31,15 @@ def main() -> int:
             f"{row['models']:>7}{row['tests']:>7}{row['tasks']:>7}{row['edges']:>7}"
             f"{row['parse']:>9.3f}{row['plan']:>9.3f}  ({low:.3f}-{high:.3f})"
         )
-    growth = {name: exponent(rows, name) for name in ("plan", "edges")}
+    nodes = [row["models"] + row["tests"] for row in rows]
+    growth = {
+        name: figures.exponent(nodes, [row[name] for row in rows])
+        for name in ("parse", "plan", "edges")
+    }
     print("grows with the number of nodes to the power of", growth)
-    print(json.dumps({"benchmark": "planning", "python": platform.python_version(), "rows": rows}))
+    print(
+        json.dumps({"benchmark": "planning", **figures.machine(), "rows": rows, "growth": growth})
+    )
     return 0
 
 
@@ -66,13 +70,6 @@ def timed(work: Callable[[], object]) -> list[float]:
         work()
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def exponent(rows: list[dict], name: str) -> float:
-    """The slope of log(row[name]) over log(nodes): 1 is linear."""
-    xs = [math.log(row["models"] + row["tests"]) for row in rows]
-    ys = [math.log(row[name]) for row in rows]
-    return round(statistics.linear_regression(xs, ys).slope, 2)
 
 
 if __name__ == "__main__":

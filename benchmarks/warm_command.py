@@ -1,29 +1,28 @@
-"""Seconds and MB of one dbt command: cold, warm first, warm after, at several project sizes.
+"""Seconds, CPU seconds and MB of one dbt command, cold and warm, at several project sizes.
 
-    python benchmarks/warm_command.py --sizes 50 1000 4000 --runs 5
+    make bench-warm
 
-Prints a table and one JSON line. Run it with the development environment's Python (it brings the
-Postgres), on a quiet machine. "cold" is what a task costs without warm, a dbt whose target folder
-is empty; "cold partial" keeps the folder, so that dbt's own partial parsing helps. Wall seconds:
-the median of n, minimum and maximum.
+"warm first" starts the parent, parses the project and runs; "warm" are those that follow, and
+"warm in a task" those with the environment of include/dbt_operator.py. "cold" is a dbt whose target
+folder is empty, as a task without warm has it; "cold partial" keeps the folder, so that dbt's own
+partial parsing helps. CPU is that of the client and of the child that serves it, and MB what they
+have for themselves: the child shares the rest with its parent. Both are read while the command
+runs, so its last 20 ms are missing. Prints a table and a line of JSON: the median of n, least and
+greatest.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import contextlib
 import json
 import os
-import platform
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks import figures
 from tests.warm.conftest import DBT, make_warm, run_postgres
 
 PROFILES = """
@@ -39,6 +38,8 @@ profile: gen
 models: {gen: {+materialized: table}}
 flags: {send_anonymous_usage_stats: false}
 """
+FIELDS = ("seconds", "CPU", "MB")
+IN_A_TASK = {"DBT_CACHE_SELECTED_ONLY": "true", "DBT_LOG_LEVEL_FILE": "none"}
 
 
 def generate(folder: Path, models: int) -> Path:
@@ -61,45 +62,80 @@ def generate(folder: Path, models: int) -> Path:
 
 
 def measure(warm, project: Path, runs: int, target: Path | None = None, **env) -> dict:
-    """`runs` times the same command; wall seconds, and the largest resident MB of the client."""
-    walls = []
-    for _ in range(runs):
-        argv, environment, fresh = warm.command(project, "-q", "run", "--select", "m3", **env)
-        if target:
-            argv[argv.index(fresh)] = target
-        begin = time.perf_counter()
-        subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, check=True)
-        walls.append(time.perf_counter() - begin)
-    return {
-        "n": runs,
-        "median": round(statistics.median(walls), 3),
-        "min": round(min(walls), 3),
-        "max": round(max(walls), 3),
-    }
+    """What `runs` times the same command cost."""
+    costs = [once(warm, project, target, env) for _ in range(runs)]
+    return {name: figures.spread([cost[name] for cost in costs]) for name in FIELDS}
+
+
+def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float]:
+    argv, environment, _ = warm.command(
+        project, "-q", "run", "--select", "m3", target=target, **env
+    )
+    (parent,) = warm.parents() or [None]
+    used, own = {}, [0.0]
+    began = time.perf_counter()
+    client = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL)
+    while not (ended := os.wait4(client.pid, os.WNOHANG))[0]:
+        time.sleep(0.02)
+        for pid in _children(parent) if parent else ():
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                own.append(int(rollup.split("Private_Dirty:")[1].split()[0]) / 1024)
+    seconds = time.perf_counter() - began
+    client.returncode = os.waitstatus_to_exitcode(ended[1])
+    assert client.returncode == 0, argv
+    cpu = ended[2].ru_utime + ended[2].ru_stime + sum(used.values())
+    return {"seconds": seconds, "CPU": cpu, "MB": ended[2].ru_maxrss / 1024 + max(own)}
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def benchmark(size: int, runs: int, cold_runs: int, postgres: Path, scratch: Path) -> dict:
+    """The figures of one size."""
     project = generate(scratch / f"project_{size}", size)
     warm = make_warm(postgres, scratch)
     kept = scratch / f"target_{size}"
+    cold = {**IN_A_TASK, "DBT_WARM": "false"}
     try:
-        result = {"models": size, "warm first": measure(warm, project, 1)}
-        measure(warm, project, 2)
+        result = {"warm first": measure(warm, project, 1)}
+        measure(warm, project, 3)
         result["warm"] = measure(warm, project, runs)
-        result["warm, cache selected"] = measure(
-            warm, project, runs, DBT_CACHE_SELECTED_ONLY="true"
-        )
-        result["warm, no json"] = measure(
-            warm, project, runs, DBT_CACHE_SELECTED_ONLY="true", DBT_WRITE_JSON="false"
-        )
+        result["warm in a task"] = measure(warm, project, runs, **IN_A_TASK)
         status = Path(f"/proc/{warm.parents()[0]}/status").read_text()
         result["parent MB"] = int(status.split("VmRSS:")[1].split()[0]) // 1024
-        result["cold"] = measure(warm, project, cold_runs, DBT_WARM="false")
-        measure(warm, project, 1, kept, DBT_WARM="false")
-        result["cold partial"] = measure(warm, project, cold_runs, kept, DBT_WARM="false")
+        result["cold"] = measure(warm, project, cold_runs, **cold)
+        measure(warm, project, 1, kept, **cold)
+        result["cold partial"] = measure(warm, project, cold_runs, kept, **cold)
     finally:
         warm.stop()
-    return result
+    return {"models": size, **result}
+
+
+def show(result: dict) -> None:
+    print(f"\n{result['models']} models, parent {result['parent MB']} MB")
+    for name, cost in result.items():
+        if isinstance(cost, dict):
+            cells = "".join(
+                f"{figures.shown(cost[field], 0 if field == 'MB' else 2):>24}" for field in FIELDS
+            )
+            print(f"  {name:16}{cells}  n={cost['seconds']['n']}", flush=True)
+
+
+def growth(results: list[dict]) -> dict[str, dict[str, float]]:
+    """The exponents of each kind of command."""
+    sizes = [result["models"] for result in results]
+    kinds = [name for name, cost in results[0].items() if isinstance(cost, dict)]
+    return {
+        kind: {
+            field: figures.exponent(sizes, [result[kind][field]["median"] for result in results])
+            for field in FIELDS
+        }
+        for kind in kinds
+    }
 
 
 def main() -> None:
@@ -109,21 +145,20 @@ def main() -> None:
     parser.add_argument("--cold-runs", type=int, default=3)
     options = parser.parse_args()
     results = []
+    print(" " * 18 + "".join(f"{field:>24}" for field in FIELDS))
     with run_postgres() as postgres, tempfile.TemporaryDirectory(dir="/tmp") as scratch:
         for size in options.sizes:
-            result = benchmark(size, options.runs, options.cold_runs, postgres, Path(scratch))
-            results.append(result)
-            print(f"\n{size} models, parent {result['parent MB']} MB")
-            for name, figures in result.items():
-                if isinstance(figures, dict):
-                    spread = "{min:.3f} to {max:.3f}, n={n}".format(**figures)
-                    print(f"  {name:22} {figures['median']:8.3f} s  ({spread})")
-    version = subprocess.run([DBT, "--version"], capture_output=True, text=True).stdout.split()
-    print(json.dumps({
-        "benchmark": "warm_command", "date": datetime.date.today().isoformat(),
-        "dbt": next((w for w in version if w[:1].isdigit()), ""), "cpus": os.cpu_count(),
-        "load": os.getloadavg()[0], "machine": platform.platform(), "results": results,
-    }))  # fmt: skip
+            results.append(
+                benchmark(size, options.runs, options.cold_runs, postgres, Path(scratch))
+            )
+            show(results[-1])
+    grown = growth(results) if len(results) > 1 else {}
+    print("\ngrows with the number of models to the power of")
+    for kind, found in grown.items():
+        print(f"  {kind}: {found}")
+    dbt = subprocess.run([DBT, "--version"], capture_output=True, text=True).stdout.split()
+    about = {"dbt": next((word for word in dbt if word[:1].isdigit()), ""), **figures.machine()}
+    print(json.dumps({"benchmark": "warm_command", **about, "results": results, "growth": grown}))
 
 
 if __name__ == "__main__":
