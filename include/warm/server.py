@@ -5,6 +5,7 @@ a request: the child does (`child.serve`), so that no environment, and no secret
 the parent's memory. It never runs dbt: what it holds came from children that had to parse.
 """
 
+import contextlib
 import gc
 import itertools
 import os
@@ -70,7 +71,8 @@ class Parent:
         wait = 0 if self.at_work else min(5.0, idle)
         readable, _, _ = select.select([*self.pipes, *hearing], [], [], wait)
         if not readable:  # time for what makes later commands faster
-            self.at_work = next(self.chores, False)
+            with contextlib.suppress(Exception):  # what is left undone, the commands do
+                self.at_work = next(self.chores, False)
             gc.freeze()
         for source in readable:
             if source is self.listener:
@@ -113,18 +115,19 @@ class Parent:
         except Exception:  # cut short by the end of its child
             return
         if isinstance(told, child.Entry):
-            self.hold(told)
+            with contextlib.suppress(Exception):  # a cycle in its graph, which every command finds
+                self.hold(told, child.graph_of(told.manifest))
         for entry in [entry for entry in self.held if (entry.files, entry.place) == told]:
             self.held[entry] = self.held.pop(entry)
 
-    def hold(self, entry: "child.Entry") -> None:
-        """Keep a manifest, in the place of one that it replaces or that was longest unused."""
+    def hold(self, entry: "child.Entry", graph: object) -> None:
+        """Keep both, in the place of a manifest that it replaces or that was longest unused."""
         gone = [old for old in self.held if entry.replaces(old)]
         if len(self.held) - len(gone) == MANIFESTS:
             gone.append(next(iter(self.held)))
         for old in gone:
             del self.held[old]
-        self.held[entry] = child.graph_of(entry.manifest)
+        self.held[entry] = graph
         self.chores = itertools.chain(self.chores, child.rehearse(entry))
         self.at_work = True
         self.loads += 1

@@ -156,3 +156,17 @@ def test_dbt_that_was_installed_anew_has_a_new_parent(own_warm, shop, tmp_path, 
     assert parents() == before
     (packages / "another.dist-info").mkdir()
     assert len(parents() - before) == 1
+
+
+def test_cycle_is_told_to_every_command(warm, changing, query):
+    """dbt finds it after parsing. The parent lives on, and serves again once it is mended."""
+    model = changing / "models" / "one.sql"
+    model.write_text("select id from {{ ref('two') }}")
+    parents = warm.parents()
+    for _ in range(2):
+        result = warm.run(changing, "run", "--select", "one", SHOP_SCHEMA="changing")
+        assert (result.code, result.cold) == (2, False), result.text
+        assert "Found a cycle: " in result.text
+    model.write_text("select 1 as id")
+    run(warm, changing, "one")
+    assert warm.parents() == parents
