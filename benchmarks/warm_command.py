@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 
 from benchmarks import figures
-from tests.warm.conftest import DBT, make_warm, run_postgres
+from tests.postgres import run_postgres
+from tests.warm.conftest import DBT, make_warm
 
 PROFILES = """
 gen:

