@@ -5,10 +5,10 @@
 "warm first" starts the parent, parses the project and runs; "warm" are those that follow, and
 "warm in a task" those with the environment of include/dbt_operator.py. "cold" is a dbt whose target
 folder is empty, as a task without warm has it; "cold partial" keeps the folder, so that dbt's own
-partial parsing helps. CPU is that of the client and of the child that serves it, and MB what they
-have for themselves: the child shares the rest with its parent. Both are read while the command
-runs, so its last 20 ms are missing. Prints a table and a line of JSON: the median of n, least and
-greatest.
+partial parsing helps. CPU is that of the client and of the child that serves it (for the first also
+that of the parent), MB what they have for themselves: the child shares the rest with its parent.
+Both are read while the command runs, so its last 20 ms are missing. Prints a table and a line of
+JSON: the median of n, least and greatest.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float
     argv, environment, _ = warm.command(
         project, "-q", "run", "--select", "m3", target=target, **env
     )
-    (parent,) = warm.parents() or [None]
+    parents = warm.parents()
     used, own = {}, [0.0]
     began = time.perf_counter()
     client = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL)
     while not (ended := os.wait4(client.pid, os.WNOHANG))[0]:
         time.sleep(0.02)
-        for pid in _children(parent) if parent else ():
+        for pid in _children(parents[0]) if parents else warm.processes():
             with contextlib.suppress(OSError):  # it has just ended
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

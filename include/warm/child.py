@@ -75,7 +75,10 @@ MADE_LATE = (
     "dbt.artifacts.schemas.results", "dbt.artifacts.schemas.run", "dbt.contracts.project",
     "dbt.task.", "dbt_common.helper_types",
 )  # fmt: skip
-IMPORTED_LATE = ("_strptime", "encodings.utf_8_sig", "multiprocessing.dummy")
+IMPORTED_LATE = (
+    "_strptime", "dbt_common.clients.agate_helper", "encodings.utf_8_sig", "multiprocessing.dummy",
+)  # fmt: skip
+CACHE_SCHEMAS = BaseAdapter._get_cache_schemas
 NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
 
 
@@ -180,41 +183,50 @@ def prepare() -> None:
     dbt.mp_context.get_mp_context().get_context = lambda: multiprocessing.get_context("fork")
 
 
-def rehearse(entry: Entry | None = None) -> Iterator[bool]:
-    """Fill what dbt remembers within a process, a little at each step: what any command needs, and
-    what those of a manifest do. Nothing of it has to be done before a command runs.
+def rehearse() -> Iterator[bool]:
+    """Fill what dbt remembers within a process, a little at each step. Nothing of it has to be done
+    before a command runs: what is missing, each command does for itself.
     """
+    for name in IMPORTED_LATE:
+        importlib.import_module(name)
+    sys.modules["dbt_common.clients.agate_helper"].build_type_tester(())
+    inspect.stack()  # fills the table of modules that dbt's behavior flags look into
+    yield True
     schemas = {Configuration, Contract, PackageConfig, ProfileConfig, Project, ProjectFlags}
-    schemas.add(SelectorFile)
-    nodes = {}
-    if entry:
-        schemas = {load_plugin(entry.manifest.metadata.adapter_type)}
-        members = (*entry.manifest.nodes.values(), *entry.manifest.macros.values())
-        nodes = {type(member): member for member in members}
-        schemas |= {type(node.config) for node in nodes.values()}
-    else:
-        for name in (*IMPORTED_LATE, "dbt_common.clients.agate_helper"):
-            importlib.import_module(name)
-        sys.modules["dbt_common.clients.agate_helper"].build_type_tester(())
-        inspect.stack()  # fills the table of modules that dbt's behavior flags look into
+    yield from _check_with({*schemas, SelectorFile})
+    yield from _read_and_write()
+
+
+def rehearse_with(manifest: Manifest) -> Iterator[bool]:
+    """The same for what the commands of a manifest need."""
+    members = {type(m): m for m in (*manifest.nodes.values(), *manifest.macros.values())}.values()
+    configs = {type(member.config) for member in members}
+    yield from _check_with({load_plugin(manifest.metadata.adapter_type), *configs})
+    yield from _read_and_write()
+    for member in members:
+        member.to_dict(omit_none=True)
         yield True
+    for macro in manifest.macros.values():
+        with contextlib.suppress(Exception):  # where it is called, dbt says what is wrong with it
+            template_cache.get_node_template(macro)
+        yield True
+
+
+def _check_with(schemas: Iterable[type]) -> Iterator[bool]:
     for checked in schemas:
         checked.json_schema()
         yield True
+
+
+def _read_and_write() -> Iterator[bool]:
+    """Have readers and writers made. These fail on what has no fields; they are made by then."""
     for made in _below(dbtClassMixin):
         if made.__module__.startswith(MADE_LATE):
-            with contextlib.suppress(Exception):  # its fields are missing; the reader is made then
+            with contextlib.suppress(Exception):
                 made.from_dict({})
             with contextlib.suppress(Exception):
                 made.__new__(made).to_dict(omit_none=True)
             yield True
-    for node in nodes.values():
-        node.to_dict(omit_none=True)
-        yield True
-    for macro in entry.manifest.macros.values() if entry else ():
-        with contextlib.suppress(Exception):  # where it is called, dbt says what is wrong with it
-            template_cache.get_node_template(macro)
-        yield True
 
 
 def _below(base: type) -> Iterator[type]:
@@ -351,15 +363,14 @@ def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
     parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
-    cache_schemas = BaseAdapter._get_cache_schemas
-
-    def distinct_schemas(adapter: BaseAdapter, nodes: Iterable) -> set[BaseRelation]:
-        """The same of nodes that all have another schema, or another way to quote it."""
-        if adapter.Relation.create_from.__func__ is BaseRelation.create_from.__func__:
-            nodes = {repr(schema_of(node)): node for node in nodes}.values()
-        return cache_schemas(adapter, nodes)
-
     BaseAdapter._get_cache_schemas = distinct_schemas
+
+
+def distinct_schemas(adapter: BaseAdapter, nodes: Iterable) -> set[BaseRelation]:
+    """BaseAdapter._get_cache_schemas, for one node of each schema instead of for all nodes."""
+    if adapter.Relation.create_from.__func__ is BaseRelation.create_from.__func__:
+        nodes = {repr(schema_of(node)): node for node in nodes}.values()
+    return CACHE_SCHEMAS(adapter, nodes)
 
 
 def schema_of(node: ManifestNode) -> tuple:

@@ -128,7 +128,7 @@ class Parent:
         for old in gone:
             del self.held[old]
         self.held[entry] = graph
-        self.chores = itertools.chain(self.chores, child.rehearse(entry))
+        self.chores = itertools.chain(self.chores, child.rehearse_with(entry.manifest))
         self.at_work = True
         self.loads += 1
         if gone:
