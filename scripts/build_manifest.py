@@ -1,13 +1,15 @@
 """Has dbt build the manifest that the DAG is made from: `python3 scripts/build_manifest.py`.
 
 dbt compiles the project without a database, and lists what DBT_SELECT and its like leave in; only
-when both went well does the new manifest take the place of the old one.
+when both went well does the new manifest take the place of the old one. Beside it goes the page of
+dbt's documentation site, which reads the manifest in the browser.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,8 @@ COMPILE = (
     *("--exclude", "config.materialized:incremental"),
 )
 LIST = ("ls", "--quiet", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
+# The page that `dbt docs generate` copies, seconds after it was started (dbt-core: task/docs).
+DOCS = "lib/python*/site-packages/dbt/task/docs/index.html"
 # What dbt says of a model that queries the database while it is compiled, and with an adapter that
 # connects all the same, as BigQuery's does.
 NO_DATABASE = ("connection never acquired", "Database Error")
@@ -78,6 +82,14 @@ def build(config: settings.Settings) -> None:
             write_selection(built, ids)
         built.replace(config.manifest)
         staleness.write(config.manifest, seen)
+        copy_docs(config, Path(folder))
+
+
+def copy_docs(config: settings.Settings, folder: Path) -> None:
+    """Puts dbt's documentation page beside the manifest, if this dbt brings one."""
+    for page in config.dbt.parent.parent.glob(DOCS):
+        shutil.copyfile(page, folder / page.name)
+        (folder / page.name).replace(config.manifest.with_name(page.name))
 
 
 def install_packages(config: settings.Settings, folder: str) -> None:

@@ -62,6 +62,7 @@ def test_started_by_astro_without_docker_it_asks_for_one_command_and_then_works(
         check=True,
     )
     assert parsed(checkout / "dags", home, PYTHONPATH=str(checkout)) == ([], [len(dag.tasks)])
+    assert "dbt Docs" in manifest.with_name("index.html").read_text(encoding="utf-8")
 
 
 def test_a_dag_file_with_no_include_beside_it_finds_that_of_the_pythonpath(tmp_path, dag):
