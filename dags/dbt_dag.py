@@ -16,7 +16,7 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 
-from include import locate, page, planfile, settings, staleness, timetable, trigger
+from include import catalog, locate, page, planfile, settings, staleness, timetable, trigger
 from include.dbt_operator import DbtOperator
 from include.plan import Options, Task
 from include.planfile import Only
@@ -86,6 +86,7 @@ def make(
         },
     )
     add_tasks(dag, planned.tasks, config)
+    catalog.add_to(dag, config)
     # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
     dag.params.update(trigger.form(targets))
     return dag

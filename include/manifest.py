@@ -90,15 +90,19 @@ def load(path: Path) -> Manifest:
     Raises ManifestError, naming the file and what to do, if there is none, if it is not whole JSON,
     or if it is of a version that this project does not know.
     """
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> object:
+    """The decoded JSON in the file at `path`. Raises ManifestError as `load` does."""
     try:
-        raw = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ManifestError(f"No manifest at {path}. {MEND}") from None
     except OSError as error:
         raise ManifestError(f"The manifest at {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ManifestError(f"The manifest at {path} is not JSON ({error}). {MEND}") from error
-    return parse(raw, str(path))
 
 
 def parse(raw: object, origin: str = "<memory>") -> Manifest:

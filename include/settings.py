@@ -20,6 +20,9 @@ _FALSE = {"0", "false", "no", "off"}
 Name = str
 """A text that can stand as a name in a template: `{{ conn.<name>.host }}`."""
 
+File = str
+"""A file: its path or, with a scheme, its address in an object store. Empty: none."""
+
 Url = str
 """An address with a scheme, such as `s3://bucket/key`, or an empty text."""
 
@@ -69,6 +72,12 @@ class Settings:
     manifest_url: Url = _setting(
         "DBT_MANIFEST_URL",
         "a manifest built elsewhere, taken instead: `s3://`, `gs://`, `file://` and the like",
+        "",
+    )
+    docs_catalog: File = _setting(
+        "DBT_DOCS_CATALOG",
+        "where a last task of `dbt_dag` puts what the warehouse knows of columns and sizes: a "
+        "file, or `s3://`, `gs://` and the like; empty: there is no such task",
         "",
     )
     packages: Path = _setting(
@@ -133,6 +142,7 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
     parse = {
         "Path": lambda _, text: root / text,
         "tuple[Path, ...]": lambda _, text: tuple(root / part.strip() for part in _parts(text)),
+        "File": lambda _, text: text if not text or "://" in text else str(root / text),
         "Url": _url,
         "bool": _boolean,
         "int": _integer,

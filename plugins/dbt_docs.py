@@ -1,0 +1,52 @@
+"""dbt in Airflow's UI: its documentation site, and a page of every task and of each DAG.
+
+https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/plugins.html
+Airflow imports this file in every task process, too: what the pages need (include/ui) is imported
+by the API server alone, at the first request.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/dbt"
+
+
+class Pages:
+    """The ASGI app, built when it is first asked for something."""
+
+    async def __call__(self, scope, receive, send) -> None:
+        await app()(scope, receive, send)
+
+
+@cache
+def app():
+    from include.ui.app import create
+
+    return create()
+
+
+def view(name: str, destination: str, route: str, path: str) -> dict[str, str | bool]:
+    """A tab or an entry of the navigation. Without a leading slash, `path` is below the base path
+    that Airflow is served under; Airflow fills in what is in braces.
+    """
+    href = f"{PREFIX.removeprefix('/')}/{path}"
+    return {"name": name, "destination": destination, "url_route": route, "href": href}
+
+
+class DbtDocs(AirflowPlugin):
+    name = "dbt_docs"
+    fastapi_apps = [{"name": "dbt", "url_prefix": PREFIX, "app": Pages()}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        view("dbt docs", "nav", "dbt-docs", "docs/") | {"nav_top_level": True},
+        view("dbt", "dag", "dbt", "dags/{DAG_ID}"),
+        view("dbt", "task", "dbt-task", "dags/{DAG_ID}/tasks/{TASK_ID}"),
+        view(
+            "dbt",
+            "task_instance",
+            "dbt-task-instance",
+            "dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}",
+        ),
+    ]

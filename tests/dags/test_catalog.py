@@ -1,0 +1,49 @@
+"""The optional last task, which asks the warehouse what dbt's documentation shows of it."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from include import catalog, settings
+from tests.dags.conftest import in_task_process
+
+
+@pytest.fixture
+def wanted(monkeypatch, tmp_path):
+    place = tmp_path / "catalog.json"
+    monkeypatch.setenv("DBT_DOCS_CATALOG", str(place))
+    return place
+
+
+def parsed():
+    bag = DagBag(str(settings.ROOT / "dags"))
+    assert bag.import_errors == {}
+    return bag.dags["dbt_dag"]
+
+
+def test_without_a_place_for_it_there_is_no_such_task(dag):
+    assert catalog.TASK_ID not in dag.task_ids
+
+
+def test_it_comes_after_all_others_and_hides_no_failure(dag, wanted):
+    leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
+    with_it = parsed()
+    task = with_it.get_task(catalog.TASK_ID)
+    assert task.upstream_task_ids == leaves
+    assert [one.task_id for one in with_it.leaves] == [catalog.TASK_ID]
+    assert (task.trigger_rule, task.bash_command) == (
+        "none_failed",
+        "dbt docs generate --no-compile < /dev/null",
+    )
+
+
+def test_its_process_has_that_task_alone(wanted):
+    with in_task_process(catalog.TASK_ID):
+        assert parsed().task_ids == [catalog.TASK_ID]
+
+
+def test_what_was_never_asked_is_empty(wanted):
+    assert catalog.read(settings.load()) == {}
+    wanted.write_text('{"nodes": {"model.a.b": {}}}')
+    assert catalog.read(settings.load()) == {"nodes": {"model.a.b": {}}}
