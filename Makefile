@@ -8,6 +8,7 @@ PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 PROJECTS := 24
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
+BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
 SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
@@ -21,7 +22,7 @@ COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-vers
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick test-warm test-scheduled oracle image image-test bench bench-peers bench-file bench-warm manifest lint format pins clean dbt peers airflow
+.PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-peers bench-file bench-warm manifest lint format pins clean dbt peers browser airflow
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -49,6 +50,12 @@ test-quick: airflow manifest ## the tests that need no database
 
 test-scheduled: airflow dbt ## runs that fail and are mended, have params, or are interrupted
 	@$(PYTEST) $(SCHEDULED)
+
+test-browser: airflow manifest browser ## drive Airflow's UI with a real browser: what a person sees
+	@$(BROWSER) $(PYTEST) tests/browser
+
+screenshots: airflow manifest browser ## renew the README's pictures with that browser
+	@$(BROWSER) SCREENSHOTS=.github/pictures $(PYTEST) tests/browser/test_ui.py
 
 oracle: airflow dbt ## compare the plan with `dbt build` on generated projects (PROJECTS=200)
 	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/oracle
@@ -85,6 +92,7 @@ format: airflow ## mend what lint can mend
 pins: ## renew requirements-*.txt out of requirements-*.in (needs uv)
 	@echo dbt-core-experimental-parser | $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o $(DBT_PINS)
 	@$(COMPILE) requirements-dev.in -o $(AIRFLOW_PINS)
+	@$(COMPILE) requirements-browser.in -o requirements-browser.txt
 	@sh scripts/python scripts/check_wheels.py --uv $(or $(UV),uv)
 
 clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
@@ -96,6 +104,9 @@ dbt:
 
 peers: airflow
 	@sh scripts/python scripts/venv.py .airflow/bench requirements-bench.txt
+
+browser:
+	@sh scripts/python scripts/venv.py .airflow/browser requirements-browser.txt
 
 airflow:
 	@sh scripts/python scripts/venv.py .airflow/venv $(AIRFLOW_PINS) --used-by .airflow/run

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-PINS = ("requirements-dbt.txt", "requirements-dev.txt")
+PINS = ("requirements-dbt.txt", "requirements-dev.txt", "requirements-browser.txt")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 # glibc 2.28 is Debian 10, RHEL 8 and everything younger; the Astro Runtime is Debian 12 or later.
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")

@@ -8,4 +8,4 @@ from importlib.util import find_spec
 
 collect_ignore = []
 if find_spec("hypothesis") is None:
-    collect_ignore += ["unit", "integration", "oracle", "image", "warm"]
+    collect_ignore += ["unit", "integration", "oracle", "image", "warm", "browser"]

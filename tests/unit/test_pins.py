@@ -25,14 +25,14 @@ def test_everything_is_pinned_and_no_index_or_path_is_named(name):
     assert not re.search(r"://|index|file:|/tmp|/home|/root", (ROOT / name).read_text())
 
 
-@pytest.mark.parametrize("name", ["requirements-dbt", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements-dbt", "requirements-dev", "requirements-browser"])
 def test_what_is_asked_for_is_pinned(name):
     asked = {re.match(r"[\w-]+", line)[0] for line in pins(f"{name}.in")}
     assert asked <= {line.partition("==")[0] for line in pins(f"{name}.txt")}
 
 
 def test_every_dependency_has_its_reason_beside_it():
-    for name in ("requirements-dbt.in", "requirements-dev.in"):
+    for name in ("requirements-dbt.in", "requirements-dev.in", "requirements-browser.in"):
         assert [line for line in pins(name) if not re.search(r"  # \w+", line)] == []
 
 
@@ -123,6 +123,6 @@ def test_every_verb_has_a_line_of_help():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
     helped = re.findall(r"^([a-z-]+):.* ## \S", makefile, re.M)
-    assert set(phony) - set(helped) == {"dbt", "airflow"}
+    assert set(phony) - set(helped) == {"dbt", "browser", "airflow"}
     output = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True).stdout
     assert re.findall(r"^  make (\S+)", output, re.M) == helped
