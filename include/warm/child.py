@@ -394,7 +394,8 @@ def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) ->
     from_scratch = compilation.Compiler.compile
 
     def compile(compiler, of, write=True, add_test_edges=False, catalogs=None):
-        if of is not manifest or add_test_edges:
+        # `show --inline` adds its query as a node.
+        if of is not manifest or add_test_edges or any(key not in graph for key in of.nodes):
             return from_scratch(compiler, of, write, add_test_edges, catalogs)
         compiler.initialize()
         if config.args.which != "list":

@@ -23,6 +23,7 @@ COMMANDS = [
     ("--warn-error", "run", "--select", "nothing_of_this_name"),
     ("ls", "--select", "one+", "--output", "json"),
     ("show", "--select", "two", "--log-format", "json"),
+    ("show", "--inline", "select 42 as answer"),
     ("source", "freshness"),
     ("run-operation", "answer"),
     ("run", "--no-such-option"),
