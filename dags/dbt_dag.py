@@ -16,9 +16,19 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 
-from include import catalog, locate, page, planfile, settings, staleness, timetable, trigger
+from include import (
+    alerts,
+    catalog,
+    locate,
+    page,
+    planfile,
+    settings,
+    staleness,
+    timetable,
+    trigger,
+)
 from include.dbt_operator import DbtOperator
-from include.plan import Options, Task
+from include.plan import Task
 from include.planfile import Only
 from include.split import Dag
 
@@ -50,14 +60,7 @@ def build(config: settings.Settings) -> list[DAG]:
 
 def plan_of(path: Path, config: settings.Settings, only: Only | None) -> tuple[Dag, ...]:
     """The plan of the manifest at `path`, or of it the one task `only`."""
-    options = Options(
-        gate_tests=config.gate_tests,
-        unit_tests=config.unit_tests,
-        source_freshness=config.source_freshness,
-        saved_queries=config.saved_queries,
-        schedule=config.schedule,
-    )
-    return planfile.dags(path, options, only)
+    return planfile.dags(path, planfile.options_of(config), only)
 
 
 def make(
@@ -83,6 +86,7 @@ def make(
             "retry_delay": timedelta(seconds=config.retry_delay),
             "retry_exponential_backoff": 2,
             "max_retry_delay": timedelta(hours=1),
+            **alerts.callbacks(config),
         },
     )
     add_tasks(dag, planned.tasks, config)

@@ -19,8 +19,9 @@ from airflow.sdk.exceptions import (
     AirflowNotFoundException,
     AirflowSkipException,
 )
+from airflow.sdk.log import mask_secret, redact
 
-from include import locate, manifest, plan, settings, trigger
+from include import alerts, failure, locate, manifest, plan, results, settings, trigger
 
 # Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
 WARM = settings.ROOT / "include" / "warm" / "bin"
@@ -29,9 +30,6 @@ WARM = settings.ROOT / "include" / "warm" / "bin"
 STDIN = "< /dev/null"
 
 LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
-
-# The statuses of dbt's results that make its exit code 1 (dbt-core: contracts, RunStatus and such).
-FAILED = frozenset(("error", "fail", "partial success", "runtime error"))
 
 
 class DbtOperator(BashOperator):
@@ -46,7 +44,8 @@ class DbtOperator(BashOperator):
     model is not built in the run, or in another target than the usual one, publishes no asset. A
     `microbatch` model is built for the data interval of the run.
 
-    Raises AirflowFailException, which is not retried, when nothing but data tests failed.
+    Its XCom is what dbt said of each node (see `results.small`), also when it fails; `warnings` is
+    another one if there are any. Raises what `failed` returns when dbt fails.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class DbtOperator(BashOperator):
             env=warehouse(connection),
             append_env=True,
             skip_on_exit_code=None,
-            do_xcom_push=False,
             **kwargs,
         )
         self.connection = connection
@@ -85,10 +83,13 @@ class DbtOperator(BashOperator):
 
     def get_env(self, context: Any) -> dict[str, str]:
         # Not a template: what is secret in an extra is not always masked in a rendered field.
-        extra = Connection.get(self.connection).extra or "{}"
-        return super().get_env(context) | self._places | {"WAREHOUSE_EXTRA": extra}
+        found = Connection.get(self.connection)
+        for secret in (found.password, found.extra_dejson):
+            if secret:  # Airflow's supervisor masks logs; an XCom or an alert is written from here
+                mask_secret(secret)
+        return super().get_env(context) | self._places | {"WAREHOUSE_EXTRA": found.extra or "{}"}
 
-    def execute(self, context: Any) -> None:
+    def execute(self, context: Any) -> dict[str, Any] | None:
         config = settings.load()
         require_dbt(config.dbt)
         with TemporaryDirectory(prefix="dbt-") as folder:
@@ -102,7 +103,54 @@ class DbtOperator(BashOperator):
             try:
                 super().execute(context)
             except AirflowException as error:
-                raise failure(results(Path(folder)), error) from None
+                raise self._failed(Path(folder), context, error) from None
+            artifact = masked(results.read(Path(folder) / "target"))
+        if not artifact["results"]:
+            return None
+        self._warn(artifact["results"], context["ti"])
+        return results.small(artifact)
+
+    def _warn(self, found: Iterable[results.Result], ti: Any) -> None:
+        """Leaves what dbt warned of as an XCom of its own: nobody reads the log of a success."""
+        warned = [result for result in found if result["status"] == "warn"]
+        if warned:
+            said = "\n".join(f"{r['unique_id']}: {results.message(r)}" for r in warned)
+            self.log.warning("%s", said)
+            ti.xcom_push(alerts.WARNINGS, said)
+
+    def _failed(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
+        """What is raised of a command that failed; its results are an XCom nevertheless.
+
+        A test that failed on its data ("fail") does not heal by repetition and is not retried; what
+        could not be executed ("error": a lost connection, say) may.
+        """
+        artifact = results.read(folder / "target")
+        if artifact:
+            context["ti"].xcom_push("return_value", results.small(masked(artifact)))
+        found = artifact.get("results", ())
+        bad = [result for result in found if result["status"] in results.FAILED]
+        rows = self._failing_rows(bad, context)
+        again = self.bash_command.removesuffix(STDIN).strip()
+        lines = (
+            *(failure.of_results(bad, rows) or failure.of_log(folder / "logs", str(error))),
+            *failure.after(context["ti"].dag_id, self.task_id),
+            f"Run it again: {again}",
+        )
+        kind = AirflowFailException if {r["status"] for r in bad} == {"fail"} else AirflowException
+        return kind(redact("\n".join(lines)))
+
+    def _failing_rows(self, bad: Iterable[results.Result], context: Any) -> dict[str, str]:
+        """By unique id, the rows that failed a test, as dbt shows them; {} if none are wanted."""
+        wanted = settings.load().failing_rows
+        if not wanted:
+            return {}
+        found = {}
+        for result in bad:
+            query = failure.query_of_rows(result)
+            if result["status"] == "fail" and query:
+                argv = ("dbt", "--quiet", "show", f"--inline={query}", f"--limit={wanted}")
+                found[result["unique_id"]] = redact(self._output(argv, context).stdout.strip())
+        return found
 
     def _window(self, context: Any) -> tuple[str, ...]:
         if not self.microbatch:
@@ -122,15 +170,8 @@ class DbtOperator(BashOperator):
         wanted = trigger.selection(context["params"])
         if not wanted:
             return
-        argv = ("dbt", *LIST, *wanted, *trigger.context(context["params"]))
-        listed = subprocess.run(
-            argv,
-            env=self.get_env(context),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        argv = ("dbt", *LIST, *wanted)
+        listed = self._output(argv, context)
         selected = listed_nodes(listed.stdout)
         if listed.returncode or not selected:
             raise AirflowFailException(
@@ -146,10 +187,39 @@ class DbtOperator(BashOperator):
             some = plan.command(whole, self.verb, sorted(self.nodes & selected))
             self.bash_command = command(some)
 
+    def _output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
+        """What another command of dbt's prints that is of the same run and the same warehouse."""
+        return subprocess.run(
+            (*argv, *trigger.context(context["params"])),
+            env=self.get_env(context),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
 
 def command(argv: Iterable[str]) -> str:
     """The shell's text that runs `dbt` with `argv`."""
     return f"{shlex.join(('dbt', *argv))} {STDIN}"
+
+
+def masked(artifact: Mapping[str, Any]) -> dict[str, Any]:
+    """The artifact without what is secret in a database's own words.
+
+    Names stay as they are: a password may be the name of a schema, too.
+    """
+    return dict(artifact) | {
+        "results": [
+            result
+            | {
+                key: redact(results.uncut(result[key]))
+                for key in ("message", "error")
+                if isinstance(result.get(key), str)
+            }
+            for result in artifact.get("results", ())
+        ]
+    }
 
 
 def listed_nodes(output: str) -> set[str]:
@@ -186,9 +256,10 @@ def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
-        # The file would be removed with its folder; to write it is a tenth of a short command.
-        "DBT_LOG_LEVEL_FILE": "none",
+        # Of the file only errors are read (include/failure.py); all else is a tenth of a command.
+        "DBT_LOG_LEVEL_FILE": "error",
         "DBT_USE_COLORS": "false",
+        "DBT_USE_COLORS_FILE": "false",
     }
 
 
@@ -199,27 +270,3 @@ def require_dbt(dbt: Path) -> None:
             f"No dbt at {dbt}. Install it with: make manifest (in an Astro project: rebuild the "
             "image), or name another one in DBT_EXECUTABLE"
         )
-
-
-def results(folder: Path) -> list[Mapping[str, Any]]:
-    """The results in a try's run_results.json (for freshness: sources.json); [] without one."""
-    for name in ("run_results.json", "sources.json"):
-        try:
-            return json.loads((folder / "target" / name).read_bytes())["results"]
-        except (OSError, ValueError, KeyError):
-            continue
-    return []
-
-
-def failure(found: Iterable[Mapping[str, Any]], error: AirflowException) -> AirflowException:
-    """What a failed command raises: every node that failed, with dbt's message.
-
-    A test that failed on its data ("fail") does not heal by repetition; what could not be executed
-    ("error": a lost connection, say) may.
-    """
-    failed = [result for result in found if result["status"] in FAILED]
-    if not failed:
-        return AirflowException(f"{error} dbt's own message is above.")
-    lines = "\n".join(f"  {r['status']}: {r['unique_id']}: {r.get('message')}" for r in failed)
-    kind = AirflowFailException if {r["status"] for r in failed} == {"fail"} else AirflowException
-    return kind(f"dbt reports {len(failed)} failed:\n{lines}")

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from include import manifest, overrides, plan, schedule, selection, split
+from include import locate, manifest, overrides, plan, schedule, selection, split
 from include.plan import Options, Task
 from include.schedule import Ask, Asset, Schedule
+from include.settings import Settings
 from include.split import Dag
 
 NAME = "plan.jsonl"
@@ -29,6 +30,20 @@ _HEAD_BYTES = 4096
 
 Only = tuple[str, str]
 """The DAG id and the task id of the one task that is asked for."""
+
+
+def options_of(config: Settings) -> Options:
+    """The options of the plan that the settings ask for."""
+    return Options(**{field.name: getattr(config, field.name) for field in fields(Options)})
+
+
+def tasks_of(config: Settings, dag_id: str) -> tuple[Task, ...]:
+    """All tasks of one DAG, by the manifest that the settings name; () if it is not in there.
+
+    Raises ManifestError as `manifest.load` and `split.dags` do.
+    """
+    planned = dags(locate.manifest(config, may_be_old=True), options_of(config))
+    return next((dag.tasks for dag in planned if dag.id == dag_id), ())
 
 
 def dags(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, ...]:

@@ -6,6 +6,7 @@ the same code works in the Astro image, under `astro dev start --standalone` and
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,9 @@ File = str
 
 Url = str
 """An address with a scheme, such as `s3://bucket/key`, or an empty text."""
+
+Json = Mapping
+"""An object in JSON."""
 
 
 class SettingsError(ValueError):
@@ -132,6 +136,20 @@ class Settings:
     saved_queries: bool = _setting(
         "DBT_SAVED_QUERIES", "saved queries with exports get a task", "false"
     )
+    failing_rows: int = _setting(
+        "DBT_FAILING_ROWS",
+        "how many of the rows that fail a test its log and alert show: they may be personal",
+        "0",
+    )
+    alert_notifier: str = _setting(
+        "DBT_ALERT_NOTIFIER",
+        "the Airflow notifier that is told of a failed task: the path to import its class from",
+        "",
+    )
+    alert_arguments: Json = _setting(
+        "DBT_ALERT_ARGUMENTS", "its arguments, as JSON; templates may use `alert`", "{}"
+    )
+    alert_warnings: bool = _setting("DBT_ALERT_WARNINGS", "it is told of warnings, too", "false")
 
 
 def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
@@ -144,6 +162,7 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
         "tuple[Path, ...]": lambda _, text: tuple(root / part.strip() for part in _parts(text)),
         "File": lambda _, text: text if not text or "://" in text else str(root / text),
         "Url": _url,
+        "Json": _json,
         "bool": _boolean,
         "int": _integer,
         "Name": _name,
@@ -179,6 +198,16 @@ def _integer(variable: str, text: str) -> int:
     if text.strip().isdecimal():
         return int(text)
     raise SettingsError(f"{variable} is {text!r}; it takes a whole number")
+
+
+def _json(variable: str, text: str) -> dict:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    raise SettingsError(f"{variable} is {text!r}; it takes an object in JSON")
 
 
 def _parts(text: str) -> list[str]:

@@ -16,11 +16,11 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronTriggerTimetable
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import ConnectionAccessor
 
 from include import settings, staleness
-from include.dbt_operator import DbtOperator, failure, require_dbt
+from include.dbt_operator import DbtOperator, require_dbt
 from tests.dags.conftest import GRAPH, in_task_process, serialized
 
 
@@ -239,25 +239,6 @@ def test_a_missing_dbt_is_named_with_the_command_that_installs_it():
         AirflowFailException, match=r"No dbt at /nowhere/dbt\. Install it with: make"
     ):
         require_dbt(Path("/nowhere/dbt"))
-
-
-@pytest.mark.parametrize(
-    ("statuses", "kind", "lines"),
-    [
-        (["pass", "warn"], AirflowException, ["exit 1 dbt's own message is above."]),
-        (["pass", "fail"], AirflowFailException, ["dbt reports 1 failed:", "  fail: test.1: why"]),
-        (["fail", "error"], AirflowException, ["dbt reports 2 failed:", "  fail: test.0: why"]),
-    ],
-)
-def test_only_what_failed_on_its_data_is_not_tried_again(statuses, kind, lines):
-    """A lost connection is an error of the test, not a failure of its data, and may heal."""
-    found = [
-        {"unique_id": f"test.{number}", "status": status, "message": "why"}
-        for number, status in enumerate(statuses)
-    ]
-    raised = failure(found, AirflowException("exit 1"))
-    assert type(raised) is kind
-    assert str(raised).splitlines()[: len(lines)] == lines
 
 
 def test_what_dbts_yaml_says_of_a_model_is_what_its_operators_have(errors_with, tmp_path):

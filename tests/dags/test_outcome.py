@@ -1,0 +1,244 @@
+"""What a task leaves behind: its result, its warnings, the lines that it fails with, and alerts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from include import alerts, results, settings, trigger
+from include.dbt_operator import DbtOperator
+
+EMPTY = {name: param.value for name, param in trigger.form(()).items()}
+NOT_NULL = "test.jaffle_shop.not_null_orders_order_id.cf6c17daed"
+
+
+class Instance(SimpleNamespace):
+    """A task instance that keeps its XComs."""
+
+    def __init__(self) -> None:
+        super().__init__(dag_id="dbt_dag", task_id="model.jaffle_shop.orders", xcoms={})
+        self.log_url = "http://localhost:8080/dags/dbt_dag"
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, key: str) -> object:
+        return self.xcoms.get(key)
+
+
+@pytest.fixture
+def dbt(tmp_path, monkeypatch) -> Path:
+    """A stand-in for dbt that leaves `run_results.json` of this folder, and ends with `code`."""
+    program = tmp_path / "bin" / "dbt"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\nmkdir -p "$DBT_TARGET_PATH" "$DBT_LOG_PATH"\ncd "$HERE"\n'
+        '[ -e run_results.json ] && cp run_results.json "$DBT_TARGET_PATH"\n'
+        '[ -e dbt.log ] && cp dbt.log "$DBT_LOG_PATH"\nexit "$(cat code)"\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "code").write_text("0")
+    monkeypatch.setenv("DBT_EXECUTABLE", str(program))
+    monkeypatch.setenv("DBT_WARM", "false")
+    monkeypatch.setenv("HERE", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://u:hunter2-secret@h:5432/d")
+    return tmp_path
+
+
+def leaves(folder: Path, *found: dict) -> None:
+    failed = any(result["status"] in results.FAILED for result in found)
+    (folder / "code").write_text("1" if failed else "0")
+    (folder / "run_results.json").write_text(json.dumps({"metadata": {}, "results": found}))
+
+
+def execute(ti: Instance) -> object:
+    task = DbtOperator(
+        task_id=ti.task_id,
+        argv=("run", "--select", "orders"),
+        node="model.jaffle_shop.orders",
+        nodes=["model.jaffle_shop.orders"],
+        connection="warehouse",
+    )
+    task.env = {}
+    return task.execute({"params": EMPTY, "ti": ti})
+
+
+def test_a_tasks_result_is_what_dbt_said_of_its_nodes(dbt):
+    built = results.without_result("model.jaffle_shop.orders", "success", "SELECT 99")
+    leaves(dbt, built | {"execution_time": 1.5})
+    assert execute(ti := Instance()) == {
+        "status": "success",
+        "execution_time": 1.5,
+        "artifact": "run_results",
+        "metadata": {},
+        "results": [
+            {k: v for k, v in built.items() if k != "compiled_code"} | {"execution_time": 1.5}
+        ],
+    }
+    assert ti.xcoms == {}
+
+
+def test_warnings_are_an_xcom_of_their_own(dbt):
+    leaves(
+        dbt,
+        results.without_result("test.a", "warn", "Got 3 results"),
+        results.without_result("test.b", "pass"),
+    )
+    assert execute(ti := Instance())["status"] == "warn"
+    assert ti.xcoms == {"warnings": "test.a: Got 3 results"}
+
+
+def test_a_failed_task_ends_with_what_where_and_what_next(dbt):
+    leaves(
+        dbt,
+        results.without_result(NOT_NULL, "fail", "Got 3 results, configured to fail if != 0")
+        | {"compiled_code": "select 1"},
+    )
+    with pytest.raises(AirflowFailException) as error:
+        execute(ti := Instance())
+    lines = str(error.value).splitlines()
+    assert lines[:2] == [f"{NOT_NULL}: fail", "  Got 3 results, configured to fail if != 0"]
+    assert lines[-4:] == [
+        "  The query:",
+        "    select 1",
+        "Held back by it: test.jaffle_shop.orders, model.jaffle_shop.customers.v1, "
+        "model.jaffle_shop.customers.v2, model.jaffle_shop.daily_revenue, "
+        "test.jaffle_shop.customers.v1 and 5 more",
+        "Run it again: dbt run --select orders",
+    ]
+    assert ti.xcoms["return_value"]["status"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        (["pass", "fail"], AirflowFailException),
+        (["fail", "error"], AirflowException),
+        (["error"], AirflowException),
+    ],
+)
+def test_only_what_failed_on_its_data_is_not_tried_again(dbt, statuses, kind):
+    """A lost connection is an error of the test, not a failure of its data, and may heal."""
+    leaves(dbt, *(results.without_result(f"test.{n}", s) for n, s in enumerate(statuses)))
+    with pytest.raises(AirflowException) as error:
+        execute(Instance())
+    assert type(error.value) is kind
+
+
+def test_without_results_a_task_fails_with_dbts_error(dbt):
+    (dbt / "code").write_text("2")
+    (dbt / "dbt.log").write_text(
+        "18:21:29.6 [error] [MainThread]: Encountered an error:\nNo profile\n"
+    )
+    with pytest.raises(AirflowException) as error:
+        execute(ti := Instance())
+    assert str(error.value).splitlines()[:2] == [
+        "Bash command failed. The command returned a non-zero exit code 2.",
+        "  No profile",
+    ]
+    assert ti.xcoms == {}
+
+
+def test_a_failure_is_told_though_the_manifest_is_gone(dbt, monkeypatch):
+    monkeypatch.setenv("DBT_MANIFEST", str(dbt / "none"))
+    leaves(dbt, results.without_result("model.jaffle_shop.orders", "error", "no"))
+    with pytest.raises(AirflowException) as error:
+        execute(Instance())
+    assert str(error.value).splitlines() == [
+        "model.jaffle_shop.orders: error",
+        "  no",
+        "Run it again: dbt run --select orders",
+    ]
+
+
+def test_a_password_in_a_message_is_in_no_result_and_no_failure(dbt):
+    leaves(dbt, results.without_result("model.a", "error", "no: hunter2-secret"))
+    with pytest.raises(AirflowException) as error:
+        execute(ti := Instance())
+    assert str(error.value).splitlines()[1] == "  no: ***"
+    assert ti.xcoms["return_value"]["results"][0]["message"] == "no: ***"
+
+
+SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+
+
+def test_without_a_notifier_nothing_is_called():
+    assert alerts.callbacks(settings.load({})) == {}
+
+
+def test_tasks_call_the_notifier_when_they_fail_and_for_warnings_if_wanted():
+    told = {"DBT_ALERT_NOTIFIER": SMTP}
+    assert alerts.callbacks(settings.load(told)) == {"on_failure_callback": alerts.on_failure}
+    assert alerts.callbacks(settings.load(told | {"DBT_ALERT_WARNINGS": "true"})) == {
+        "on_failure_callback": alerts.on_failure,
+        "on_success_callback": alerts.on_success,
+    }
+
+
+@pytest.mark.parametrize("path", ["nowhere.Notifier", "airflow.sdk.NoSuchThing", "Notifier"])
+def test_a_notifier_that_is_not_there_is_an_import_error_that_names_it(errors_with, path):
+    (error,) = errors_with(DBT_ALERT_NOTIFIER=path)
+    assert f"DBT_ALERT_NOTIFIER is {path!r}, which cannot be imported" in error
+
+
+def test_arguments_that_are_no_json_are_an_import_error_that_names_them(errors_with):
+    (error,) = errors_with(DBT_ALERT_ARGUMENTS="to=me")
+    assert "DBT_ALERT_ARGUMENTS is 'to=me'; it takes an object in JSON" in error
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted", "expected"),
+    [
+        ({"to": "a"}, ("to", "subject", "html_content"), {"to", "subject", "html_content"}),
+        ({"text": "no"}, ("text", "channel"), {"text"}),
+        ({}, ("body", "title"), {"body", "title"}),
+        ({"payload": {}}, ("payload",), {"payload"}),
+    ],
+)
+def test_a_notifier_gets_the_message_in_the_argument_that_it_has(given, accepted, expected):
+    found = alerts.arguments(given, accepted)
+    assert found.keys() == expected
+    assert {name: found[name] for name in given} == given
+
+
+class Notifier:
+    """A notifier of a project's own."""
+
+    sent: ClassVar[list] = []
+
+    def __init__(self, channel: str, text: str) -> None:
+        self.told = (channel, text)
+
+    def __call__(self, context) -> None:
+        self.sent.append((*self.told, context["alert"]))
+
+
+def test_a_message_is_data_of_a_template_and_no_part_of_it(monkeypatch):
+    """Otherwise an error of the database could hold what the notifier's Jinja then executes."""
+    monkeypatch.setenv("DBT_ALERT_NOTIFIER", f"{__name__}.Notifier")
+    monkeypatch.setenv("DBT_ALERT_ARGUMENTS", '{"channel": "data"}')
+    alerts.on_failure({"ti": Instance(), "exception": AirflowException("no: {{ 7 * 7 }}")})
+    assert Notifier.sent.pop() == (
+        "data",
+        "{{ alert.title }}\n{{ alert.text }}\n{{ alert.url }}",
+        alerts.Alert(
+            title="dbt_dag: model.jaffle_shop.orders failed",
+            text="no: {{ 7 * 7 }}",
+            url="http://localhost:8080/dags/dbt_dag",
+        ),
+    )
+
+
+def test_only_warnings_are_told_of_a_success(monkeypatch):
+    monkeypatch.setenv("DBT_ALERT_NOTIFIER", f"{__name__}.Notifier")
+    monkeypatch.setenv("DBT_ALERT_ARGUMENTS", '{"channel": "data"}')
+    alerts.on_success({"ti": (ti := Instance())})
+    assert Notifier.sent == []
+    ti.xcom_push("warnings", "test.a: Got 3 results")
+    alerts.on_success({"ti": ti})
+    assert Notifier.sent.pop()[-1].text == "test.a: Got 3 results"
