@@ -9,7 +9,7 @@ PROJECTS := 24
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
-SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py)
+SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt
@@ -48,7 +48,7 @@ test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Pos
 test-quick: airflow manifest ## the tests that need no database
 	@$(PYTEST) tests/unit tests/dags
 
-test-scheduled: airflow dbt ## runs that fail and are mended, have params, or are interrupted
+test-scheduled: airflow dbt ## runs that fail and are mended, have params, leave results, or are interrupted
 	@$(PYTEST) $(SCHEDULED)
 
 test-browser: airflow manifest browser ## drive Airflow's UI with a real browser: what a person sees

@@ -22,6 +22,7 @@ from include import (
     locate,
     page,
     planfile,
+    run_results,
     settings,
     staleness,
     timetable,
@@ -91,6 +92,7 @@ def make(
     )
     add_tasks(dag, planned.tasks, config)
     catalog.add_to(dag, config)
+    run_results.add_to(dag)
     # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
     dag.params.update(trigger.form(targets))
     return dag

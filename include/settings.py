@@ -27,6 +27,9 @@ File = str
 Url = str
 """An address with a scheme, such as `s3://bucket/key`, or an empty text."""
 
+Place = str
+"""A folder: its path or, with a scheme, its address in an object store."""
+
 Json = Mapping
 """An object in JSON."""
 
@@ -136,6 +139,13 @@ class Settings:
     saved_queries: bool = _setting(
         "DBT_SAVED_QUERIES", "saved queries with exports get a task", "false"
     )
+    runs: Place = _setting(
+        "DBT_RUNS",
+        "where each DAG run leaves its `run_results.json` and manifest: a folder, or `s3://`, "
+        "`gs://` and the like",
+        "./.dbt/runs",
+    )
+    runs_kept: int = _setting("DBT_RUNS_KEPT", "how many runs of a DAG are kept there", "30")
     failing_rows: int = _setting(
         "DBT_FAILING_ROWS",
         "how many of the rows that fail a test its log and alert show: they may be personal",
@@ -162,6 +172,7 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
         "tuple[Path, ...]": lambda _, text: tuple(root / part.strip() for part in _parts(text)),
         "File": lambda _, text: text if not text or "://" in text else str(root / text),
         "Url": _url,
+        "Place": lambda _, text: text if "://" in text else str(root / text),
         "Json": _json,
         "bool": _boolean,
         "int": _integer,

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include import alerts, results, settings, trigger
+from include import alerts, results, run_results, settings, trigger
 from include.dbt_operator import DbtOperator
 
 EMPTY = {name: param.value for name, param in trigger.form(()).items()}
@@ -242,3 +243,99 @@ def test_only_warnings_are_told_of_a_success(monkeypatch):
     ti.xcom_push("warnings", "test.a: Got 3 results")
     alerts.on_success({"ti": ti})
     assert Notifier.sent.pop()[-1].text == "test.a: Got 3 results"
+
+
+def test_the_last_task_comes_after_the_leaves_whatever_became_of_them(dag):
+    last = dag.get_task(run_results.TASK_ID)
+    assert (last.trigger_rule, last.mode, last.is_teardown) == ("all_done", "reschedule", False)
+    assert last.downstream_task_ids == set()
+    leaves = {t.task_id for t in dag.tasks if t.downstream_task_ids == {run_results.TASK_ID}}
+    assert last.upstream_task_ids == leaves
+
+
+class Run(SimpleNamespace):
+    """The last task's instance in a run whose tasks have these states and results."""
+
+    def __init__(self, states: dict[str, str], xcoms: dict) -> None:
+        super().__init__(dag_id="dbt_dag", task_id="run_results", run_id="../r 1")
+        self.states, self.xcoms, self.pushed = states, xcoms, {}
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict:
+        return {run_ids[0]: self.states | {"run_results": "running"}}
+
+    def xcom_pull(self, task_ids: list[str], map_indexes: int) -> list:
+        return [self.xcoms.get(task_id) for task_id in task_ids]
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.pushed[key] = value
+
+
+@pytest.fixture
+def poke(monkeypatch, tmp_path):
+    """Pokes the last task of a run; the results are kept in `tmp_path`."""
+    monkeypatch.setenv("DBT_RUNS", str(tmp_path))
+    monkeypatch.setenv("DBT_RUNS_KEPT", "2")
+
+    def once(states: dict[str, str], run_id: str = "../r 1", **xcoms):
+        ti = Run(states, {name.replace("__", "."): found for name, found in xcoms.items()})
+        ti.run_id = run_id
+        with DAG("dbt_dag"):
+            last = run_results.RunResults(task_id="run_results")
+        return last.poke({"ti": ti, "params": EMPTY}), ti
+
+    return once
+
+
+SUCCESS = {
+    "artifact": "run_results",
+    "metadata": {"generated_at": "2026-01-01T00:00:00Z"},
+    "results": [results.without_result("seed.jaffle_shop.raw_orders", "success")],
+}
+
+
+def test_the_last_task_waits_for_a_branch_that_is_still_at_work(poke, tmp_path):
+    assert poke({"a": "upstream_failed", "b": "running", "c": None})[0] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_kept_by_run_and_as_the_latest_with_the_manifest_beside_them(poke, tmp_path):
+    done, _ = poke(
+        {"seed.jaffle_shop.raw_orders": "success", "model.jaffle_shop.orders": "skipped"},
+        seed__jaffle_shop__raw_orders=SUCCESS,
+    )
+    place = tmp_path / "dag_id=dbt_dag" / "run_id=..%2Fr%201"
+    assert done.xcom_value == {
+        "status": "success",
+        "nodes": {"success": 1},
+        "failed": {},
+        "warnings": {},
+        "place": str(place),
+    }
+    manifest = json.loads(settings.load().manifest.read_text())
+    for folder in (place, tmp_path / "dag_id=dbt_dag" / "latest"):
+        assert {file.name for file in folder.iterdir()} == {"manifest.json", "run_results.json"}
+        assert json.loads((folder / "manifest.json").read_text()) == manifest
+        assert len(json.loads((folder / "run_results.json").read_text())["results"]) == 1
+
+
+def test_a_lost_task_is_an_error_and_what_was_held_back_is_skipped(poke, tmp_path):
+    states = {
+        "seed.jaffle_shop.raw_orders": "failed",
+        "model.jaffle_shop.orders": "upstream_failed",
+    }
+    with pytest.raises(AirflowFailException) as error:
+        poke(states)
+    assert str(error.value).splitlines()[0] == "1 of 2 tasks failed: seed.jaffle_shop.raw_orders"
+    (file,) = tmp_path.glob("*/latest/run_results.json")
+    found = json.loads(file.read_text())["results"]
+    assert {result["unique_id"]: result["status"] for result in found} == {
+        "seed.jaffle_shop.raw_orders": "error",
+        "model.jaffle_shop.orders": "skipped",
+    }
+
+
+def test_the_last_runs_are_kept_and_older_ones_are_not(poke, tmp_path):
+    for name in ("b", "c", "a"):
+        poke({"seed.jaffle_shop.raw_orders": "success"}, run_id=name)
+    names = {folder.name for folder in (tmp_path / "dag_id=dbt_dag").iterdir()}
+    assert names == {"latest", "run_id=c", "run_id=a"}

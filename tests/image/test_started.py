@@ -15,6 +15,7 @@ SMALL_TASKS = {
     "seed.jaffle_shop.raw_customers",
     "model.jaffle_shop.stg_jaffle_shop__customers",
     "test.jaffle_shop.stg_jaffle_shop__customers",
+    "run_results",
 }
 SLOW = "model.jaffle_shop.slow"
 BUILD = ("python", "scripts/build_manifest.py")
@@ -102,7 +103,7 @@ def test_a_changed_model_is_told_until_the_manifest_is_built_on_the_host(small):
         *("--volume", f"{small.folder}/include:{HOME}/include:ro", "--env", "DBT_SELECT=slow"),
     )
     assert build.returncode == 0, build.stdout
-    has_tasks(small, {SLOW})
+    has_tasks(small, {SLOW, "run_results"})
     eventually(lambda: small.tags() == {"dbt"}, 60, small.tags)
 
 
@@ -113,7 +114,7 @@ def slow(small: Project) -> Iterator[Project]:
     table = "{{ config(materialized='table') }}"
     model.write_text(f"{table} select 1 as id from (select pg_sleep(15)) as a_while\n")
     rebuild(small, "slow")
-    has_tasks(small, {SLOW})
+    has_tasks(small, {SLOW, "run_results"})
     return small
 
 

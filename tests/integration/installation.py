@@ -27,7 +27,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, "-m", "scripts.local", "--state", str(at.state), *arguments],
         cwd=PROJECT,
-        env=CLEAN | dict(environment or {}),
+        env=CLEAN | {"DBT_RUNS": str(at.state / "runs")} | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -101,6 +101,7 @@ def states(**different: str) -> dict[str, str]:
     return (
         found
         | {"test.tiny.middle": "success", "test.tiny.sibling": "success"}
+        | {"run_results": "success"}
         | {k.replace("__", "."): v for k, v in different.items()}
     )
 
@@ -116,6 +117,7 @@ def test_a_failed_test_stops_what_reads_its_model_and_nothing_else(run, api):
         test__tiny__middle="failed",
         model__tiny__bottom="upstream_failed",
         model__tiny__below="upstream_failed",
+        run_results="failed",
     )
     assert {task: number for task, (number, _) in tries(api, run_id).items()} == {
         **dict.fromkeys(found, 1),
@@ -130,7 +132,9 @@ def test_a_mended_model_is_run_again_with_what_is_downstream_and_nothing_else(ru
     )
     (project / "models/bottom.sql").write_text("select id / 0 as id from {{ ref('middle') }}")
     found, run_id = run()
-    assert found == states(model__tiny__bottom="failed", model__tiny__below="upstream_failed")
+    assert found == states(
+        model__tiny__bottom="failed", model__tiny__below="upstream_failed", run_results="failed"
+    )
     before = tries(api, run_id)
     assert before["model.tiny.bottom"][0] == 3  # tried again twice: it could have been the database
 
@@ -142,6 +146,7 @@ def test_a_mended_model_is_run_again_with_what_is_downstream_and_nothing_else(ru
     assert {task for task in after if after[task] != before[task]} == {
         "model.tiny.bottom",
         "model.tiny.below",
+        "run_results",
     }
 
 
@@ -165,9 +170,11 @@ def trigger(api):
 
 
 def skipped(**different: str) -> dict[str, str]:
-    return dict.fromkeys(states(), "skipped") | {
-        k.replace("__", "."): v for k, v in different.items()
-    }
+    return (
+        dict.fromkeys(states(), "skipped")
+        | {"run_results": "success"}
+        | {k.replace("__", "."): v for k, v in different.items()}
+    )
 
 
 def test_what_is_not_selected_is_skipped_and_holds_back_nothing(trigger, api):
@@ -193,7 +200,8 @@ def test_of_a_models_tests_those_run_that_are_selected(trigger, at):
 def test_a_selection_of_nothing_fails_at_once(trigger, api, at):
     found, state, run_id = trigger(select="no_such_model")
     assert state == "failed"
-    assert found == dict.fromkeys(states(), "upstream_failed") | {"model.tiny.top": "failed"}
+    failed = {"model.tiny.top": "failed", "run_results": "failed"}
+    assert found == dict.fromkeys(states(), "upstream_failed") | failed
     assert tries(api, run_id)["model.tiny.top"][0] == 1
     (log,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}").glob("task_id=model.tiny.top/*.log")
     assert "does not match any enabled nodes" in log.read_text()
