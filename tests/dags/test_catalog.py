@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from include import catalog, settings
+from include import catalog, run_results, settings
 from tests.dags.conftest import in_task_process
 
 
@@ -27,11 +27,10 @@ def test_without_a_place_for_it_there_is_no_such_task(dag):
 
 
 def test_it_comes_after_all_others_and_hides_no_failure(dag, wanted):
-    leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
     with_it = parsed()
     task = with_it.get_task(catalog.TASK_ID)
-    assert task.upstream_task_ids == leaves
-    assert [one.task_id for one in with_it.leaves] == [catalog.TASK_ID]
+    assert task.upstream_task_ids == dag.get_task(run_results.TASK_ID).upstream_task_ids
+    assert task.downstream_task_ids == {run_results.TASK_ID}
     assert (task.trigger_rule, task.bash_command) == (
         "none_failed",
         "dbt docs generate --no-compile < /dev/null",
