@@ -136,22 +136,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 1000, 4000])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="parts of the contenders' names")
     parser.add_argument("--look", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.look:
         print(json.dumps(look(options.look, options.task)))
         return
+    wanted = options.only or [""]
+    names = [name for name in CONTENDERS if any(part in name for part in wanted)]
     print(f"models  tasks {''.join(f'{field:>27}' for field in FIELDS)}")
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for models in options.sizes:
             folder = project(Path(scratch) / str(models), models)
-            for name in CONTENDERS:
+            for name in names:
                 rows.append(row(name, folder, models, options.runs))
                 show(rows[-1])
     print("\ngrows with the number of models to the power of")
-    growth = {name: growths(rows, name) for name in CONTENDERS} if len(options.sizes) > 1 else {}
+    growth = {name: growths(rows, name) for name in names} if len(options.sizes) > 1 else {}
     for name, found in growth.items():
         print(f"  {name}: {found}")
     about = figures.machine("apache-airflow", "astronomer-cosmos")
