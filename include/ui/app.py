@@ -66,7 +66,7 @@ def create() -> FastAPI:
 
 def requires_access_project(user: GetUserDep, session: SessionDep, path: ManifestPath) -> None:
     """Raises a 403 unless the user may read the code of all DAGs of the dbt project."""
-    ours = [dag.id for dag in planned(path)]
+    ours = [dag.id for dag in planned(path)] or [None]
     teams = DagModel.get_dag_id_to_team_name_mapping(ours, session=session)
     asked = [
         {
@@ -117,14 +117,11 @@ def dag_page(dag_id: str, path: ManifestPath, request: Request, session: Session
 
 
 def task_page(
-    dag_id: str,
-    task_id: str,
-    path: ManifestPath,
-    request: Request,
-    session: SessionDep,
-    run_id: str | None = None,
+    dag_id: str, task_id: str, path: ManifestPath, request: Request, session: SessionDep
 ) -> Response:
     """What dbt knows of the task; of a task of a run, the command with what the run was given."""
+    # Not an argument: that could be given as a query, too, where nobody has asked for permission.
+    run_id = request.path_params.get("run_id")
     found = [task for dag in planned(path, (dag_id, task_id)) for task in dag.tasks]
     if not found:
         raise HTTPException(404, f"{task_id} of {dag_id} is no task of dbt's.")

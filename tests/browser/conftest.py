@@ -98,7 +98,7 @@ def airflow_environment(home: Path, port: int, **others: str) -> dict[str, str]:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.browser.guarded.Guarded",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": (
-                f"{guarded.READER}:viewer,{guarded.STRANGER}:viewer"
+                f"{guarded.READER}:viewer,{guarded.STRANGER}:viewer,{guarded.WITHOUT_RUNS}:viewer"
             ),
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}{BASE_PATH}",
             "AIRFLOW__API__HOST": "127.0.0.1",

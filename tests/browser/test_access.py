@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.browser.guarded import READER, STRANGER
+from tests.browser.guarded import READER, STRANGER, WITHOUT_RUNS
 
 PAGES = (
     "/dbt/docs/",
@@ -42,6 +42,12 @@ def test_without_a_login_there_is_no_answer_but_the_way_to_it(server, path):
 @pytest.mark.parametrize("path", PAGES)
 def test_a_user_who_may_not_read_the_dags_code_is_refused(server, path):
     assert server.get(path, STRANGER).status == 403
+
+
+def test_what_a_run_was_given_is_for_those_who_may_see_runs(server):
+    of_the_dag, of_a_run = PAGES[-2:]
+    assert server.get(of_the_dag, WITHOUT_RUNS).status == 200
+    assert server.get(of_a_run, WITHOUT_RUNS).status == 403
 
 
 @pytest.mark.parametrize("path", PAGES)
