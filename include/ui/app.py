@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -26,7 +25,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import select
 
 from include import catalog, locate, manifest, planfile, settings, staleness, trigger
-from include.plan import Options, Task
+from include.plan import Task
 from include.split import Dag
 from include.ui import pages, render
 
@@ -136,9 +135,7 @@ def task_page(
 
 def planned(path: Path, only: planfile.Only | None = None) -> tuple[Dag, ...]:
     """The plan that the DAGs are made of, or of it the one task `only`."""
-    config = settings.load()
-    given = {one.name: getattr(config, one.name) for one in fields(Options)}
-    return planfile.dags(path, Options(**given), only)
+    return planfile.dags(path, planfile.options_of(settings.load()), only)
 
 
 def beside(path: Path, name: str) -> Path | None:

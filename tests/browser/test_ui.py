@@ -37,6 +37,7 @@ def test_the_run_ended_as_it_was_planted(night):
         FAILED_TEST: "failed",
         BEHIND_THE_TEST: "upstream_failed",
         "docs_catalog": "upstream_failed",
+        "run_results": "failed",
     }
     assert states[WARNED_TEST] == "success"
 
