@@ -290,7 +290,7 @@ def test_the_last_task_has_waited_for_what_was_still_at_work(at, failed):
     assert "Still at work: model.tiny.slow" in said
 
 
-def test_failures_and_warnings_are_mailed_and_no_secret_is(failed, mails, at):
+def test_failures_and_warnings_are_mailed_and_no_secret_is(api, failed, mails, at):
     sent = {
         mail["subject"]: mail.get_body().get_content()
         for mail in mails[1]
@@ -311,7 +311,7 @@ def test_failures_and_warnings_are_mailed_and_no_secret_is(failed, mails, at):
         "    select &#39;is ***&#39;::int as id",
         "Run it again: dbt run --select talkative "
         "&#39;--vars={&#34;word&#34;: &#34;is ***&#34;}&#39;</pre>",
-        '<p><a href="http://127.0.0.1:9300/dags/dbt_dag/runs/run%3A1%2Bx/tasks/'
+        f'<p><a href="{api.url}/dags/dbt_dag/runs/run%3A1%2Bx/tasks/'
         'model.tiny.talkative?try_number=1">The task in Airflow</a></p>',
     ]
     password = load_secrets(at)["warehouse"]
