@@ -110,6 +110,8 @@ def dag_page(dag_id: str, path: ManifestPath, request: Request, session: Session
         stale=staleness.notice(staleness.changed(path, config.project_dir)),
         manifest=path,
         age=pages.age(time.time() - path.stat().st_mtime),
+        runs=config.runs,
+        kept=config.runs_kept,
         catalog=catalog.read(config) and config.docs_catalog,
         page=pages.dag_page(manifest.read(path)),
     )

@@ -102,6 +102,7 @@ def test_the_dags_page_tells_of_the_project_and_its_manifest(page):
     is_seen(found.get_by_text("67 tests, 15 models, 5 seeds, 5 sources, 2 unit tests"))
     is_seen(found.get_by_role("link", name="revenue_dashboard"))
     is_seen(found.get_by_text(re.compile(r"built 20.* ago\) by dbt 1")))
+    is_seen(found.get_by_text(re.compile(r"runs: of the last 30 runs of each DAG")))
 
 
 def test_dbts_docs_are_in_the_navigation_and_their_addresses_can_be_shared(page):
