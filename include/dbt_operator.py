@@ -250,7 +250,8 @@ def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]
     return {
         "PATH": os.pathsep.join((*first, path)),
         "DBT_EXECUTABLE": str(config.dbt),
-        "DBT_CACHE_SELECTED_ONLY": "true",
+        # For one node dbt looks up what it needs, instead of listing all relations first.
+        "DBT_POPULATE_CACHE": "false",
         "DBT_PROJECT_DIR": str(config.project_dir),
         "DBT_PROFILES_DIR": str(config.profiles_dir),
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import hashlib
 import importlib
-import inspect
 import marshal
 import multiprocessing
 import os
@@ -33,6 +32,7 @@ from dataclasses import dataclass, fields
 import dbt.mp_context
 import dbt.task
 import networkx
+import repeated
 import wire
 from dbt import compilation, plugins
 from dbt.adapters.base import BaseAdapter, BaseRelation
@@ -54,14 +54,17 @@ from dbt.contracts.project import (
 from dbt.contracts.selection import SelectorFile
 from dbt.flags import get_flags
 from dbt.graph import Graph
+from dbt.jsonschemas.jsonschemas import project_schema
 from dbt.parser import manifest as parser
 from dbt.task import runnable
 from dbt_common.clients.jinja import template_cache
 from dbt_common.dataclass_schema import dbtClassMixin
 from dotenv import find_dotenv, load_dotenv
+from google.protobuf.timestamp_pb2 import Timestamp
 
 CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
 CLOCK_NS = 50_000_000  # two changes of a file within one tick of the clock would look like one
+YOUNG_OBJECTS = 50_000  # that a command makes between two collections: most make no more at all
 FLAGS = "WARN_ERROR WARN_ERROR_OPTIONS FULL_REFRESH STATIC_PARSER USE_EXPERIMENTAL_PARSER"
 # What parsing may read that is another for each command. Where it decides on names, a manifest is
 # good for one command only.
@@ -73,10 +76,10 @@ VOLATILE = re.compile(
 MADE_LATE = (
     "dbt.adapters.", "dbt.artifacts.resources.v1.components", "dbt.artifacts.resources.v1.macro",
     "dbt.artifacts.schemas.results", "dbt.artifacts.schemas.run", "dbt.contracts.project",
-    "dbt.task.", "dbt_common.helper_types",
+    "dbt.contracts.selection", "dbt.task.", "dbt_common.helper_types",
 )  # fmt: skip
 IMPORTED_LATE = (
-    "_strptime", "dbt_common.clients.agate_helper", "encodings.utf_8_sig", "multiprocessing.dummy",
+    "encodings.utf_8_sig", "google.protobuf.descriptor_pb2", "multiprocessing.dummy",
 )  # fmt: skip
 CACHE_SCHEMAS = BaseAdapter._get_cache_schemas
 NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
@@ -174,13 +177,14 @@ def _digest(*values: object) -> str:
 
 
 def prepare() -> None:
-    """Import what the commands import late."""
+    """Import what the commands import late, and have done what is the same for all of them."""
     for module in pkgutil.iter_modules(dbt.task.__path__, "dbt.task."):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
     # dbt takes only locks from it. Those of "spawn" need a tracker process for each command and
     # leave a semaphore in /dev/shm when they are killed; those of "fork" have no name.
     dbt.mp_context.get_mp_context().get_context = lambda: multiprocessing.get_context("fork")
+    repeated.install_in_parent()
 
 
 def rehearse() -> Iterator[bool]:
@@ -189,12 +193,12 @@ def rehearse() -> Iterator[bool]:
     """
     for name in IMPORTED_LATE:
         importlib.import_module(name)
-    sys.modules["dbt_common.clients.agate_helper"].build_type_tester(())
-    inspect.stack()  # fills the table of modules that dbt's behavior flags look into
+    Timestamp().FromJsonString("2000-01-01T00:00:00Z")  # compiles the expression for each event's
     yield True
     schemas = {Configuration, Contract, PackageConfig, ProfileConfig, Project, ProjectFlags}
     yield from _check_with({*schemas, SelectorFile})
     yield from _read_and_write()
+    project_schema()
 
 
 def rehearse_with(manifest: Manifest) -> Iterator[bool]:
@@ -248,6 +252,7 @@ def graph_of(manifest: Manifest) -> networkx.DiGraph:
 def serve(connection: socket.socket, who: tuple, held: Mapping, parent: int) -> None:
     """Run the command that a client asks for, and end this process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    gc.set_threshold(YOUNG_OBJECTS)
     gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
     if wire.peer_uid(connection) != os.getuid():
@@ -364,6 +369,7 @@ def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
     parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
     BaseAdapter._get_cache_schemas = distinct_schemas
+    repeated.install_in_child()
 
 
 def distinct_schemas(adapter: BaseAdapter, nodes: Iterable) -> set[BaseRelation]:

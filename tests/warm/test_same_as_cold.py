@@ -50,6 +50,36 @@ def test_sample_project(warm, tmp_path, query):
     compare(warm, project, ("build",), before=empty, **env)
 
 
+def test_secret_in_an_error_is_not_shown(warm, shop):
+    env = {"DBT_ENV_SECRET_PASSWORD": "hunter2"}
+    warm.run(shop, "ls", **env)
+    compare(warm, shop, ("show", "--inline", "select hunter2"), **env)
+    text = warm.run(shop, "show", "--inline", "select hunter2", **env).text
+    assert 'column "*****" does not exist' in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("level", "compared", "there"),
+    [
+        ("debug", r"SQL status.*|On \w.*", "SQL status"),  # a cold one also says how it parses
+        ("info", r"\d of \d .*|Done.*|Error .*", "OK created"),
+        ("error", r"\d of \d .*|Error .*|division.*", "division by zero"),
+    ],
+)
+def test_log_file(warm, shop, level, compared, there):
+    """Tasks want errors only: what nobody hears is not put into words, but all else is."""
+    argv = ("run", "--select", "one", "broken", "--log-level-file", level)
+    warm.run(shop, *argv)
+    said = []
+    for given in ({}, {"DBT_WARM": "false"}):
+        result = warm.run(shop, *argv, **given)
+        text = (result.target / "logs" / "dbt.log").read_text()
+        assert there in text
+        said.append(plain_log("\n".join(re.findall(compared, text)), result.target))
+    assert said[0] == said[1]
+
+
 def test_full_disk(warm, shop, tmp_path):
     """No room for the results of a command, or for what it prints: its end is that of a cold one,
     and the next command finds the same parent.

@@ -1,0 +1,67 @@
+"""What dbt does anew in each command, always with the same outcome: here it is done once, or not
+at all. What a command prints, logs and leaves is the same.
+"""
+
+import functools
+import logging
+import sys
+from collections.abc import Iterable
+
+import sqlparse.lexer
+from dbt.plugins.manager import PluginManager
+from dbt.tracking import track_behavior_change_warn
+from dbt_common import behavior_flags
+from dbt_common.clients import agate_helper
+from dbt_common.events import functions
+from dbt_common.events.base_types import BaseEvent, EventLevel
+from dbt_common.events.event_manager import EventManager
+from dbt_common.events.logger import PRINT_EVENT_NAMES
+from dbt_common.exceptions import base
+
+FIRE_EVENT = EventManager.fire_event
+TYPE_TESTER = functools.cache(agate_helper.build_type_tester)
+
+
+def install_in_parent() -> None:
+    """For what depends on nothing but the code, and what is installed beside it."""
+    sqlparse.lexer.Lexer.get_default_instance()  # compiles its expressions
+    plugins = PluginManager.get_prefixed_modules()  # looks into every folder of sys.path
+    PluginManager.get_prefixed_modules = staticmethod(lambda: plugins)
+    behavior_flags.BehaviorFlagRendered._default_source = staticmethod(source)
+    agate_helper.build_type_tester = type_tester
+    EventManager.fire_event = fire_event
+
+
+def install_in_child() -> None:
+    """For what depends on the environment of a command, which has come by now."""
+    base.env_secrets = functions.env_secrets = functools.cache(base.env_secrets)
+
+
+def source() -> str:
+    """The module that defines a behavior flag, without dbt's look at the files of all frames."""
+    frame = sys._getframe(1)
+    while frame.f_globals["__name__"] == behavior_flags.__name__:
+        frame = frame.f_back
+    return frame.f_globals["__name__"]
+
+
+def type_tester(text_columns: Iterable[str], string_null_values=("null", "")):
+    """agate_helper.build_type_tester; a tester keeps nothing of the table that it has looked at."""
+    return TYPE_TESTER(tuple(text_columns), string_null_values)
+
+
+def fire_event(
+    manager: EventManager, event: BaseEvent, level: EventLevel | None = None, *rest, **options
+) -> None:
+    """EventManager.fire_event, but for events that nobody hears: most, of a hundred a command."""
+    quiet = (level or event.level_tag()) is EventLevel.DEBUG
+    if not quiet or type(event).__name__ in PRINT_EVENT_NAMES or _is_debugged(manager):
+        FIRE_EVENT(manager, event, level, *rest, **options)
+
+
+def _is_debugged(manager: EventManager) -> bool:
+    # That callback is dbt's own, and takes warnings only.
+    return manager.callbacks != [track_behavior_change_warn] or any(
+        logger._python_logger is None or logger._python_logger.isEnabledFor(logging.DEBUG)
+        for logger in manager.loggers
+    )
