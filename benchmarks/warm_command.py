@@ -40,7 +40,7 @@ models: {gen: {+materialized: table}}
 flags: {send_anonymous_usage_stats: false}
 """
 FIELDS = ("seconds", "CPU", "MB")
-IN_A_TASK = {"DBT_CACHE_SELECTED_ONLY": "true", "DBT_LOG_LEVEL_FILE": "none"}
+IN_A_TASK = {"DBT_POPULATE_CACHE": "false", "DBT_LOG_LEVEL_FILE": "error"}
 
 
 def generate(folder: Path, models: int) -> Path:
