@@ -7,7 +7,6 @@ the API server, which shows it, may be another machine than the one of the task.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
 
 from include import settings
-from include.dbt_operator import DbtOperator, places, require_dbt
+from include.dbt_operator import DbtOperator, environment, require_dbt
 from include.schedule import BASE
 
 TASK_ID = "docs_catalog"
@@ -40,7 +39,7 @@ class Catalog(DbtOperator):
         config = settings.load()
         require_dbt(config.dbt)
         with TemporaryDirectory(prefix="dbt-") as folder:
-            self._places = places(config, Path(folder), os.pathsep.join(os.get_exec_path()))
+            self._environment = environment(config, self.connection, Path(folder))
             BashOperator.execute(self, context)
             found = Path(folder, "target", "catalog.json").read_bytes()
         place = ObjectStoragePath(config.docs_catalog)

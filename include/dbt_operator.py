@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Connection
@@ -48,6 +48,11 @@ class DbtOperator(BashOperator):
     another one if there are any. Raises what `failed` returns when dbt fails.
     """
 
+    # Of BashOperator's what is used here: each task has a copy of these in Airflow's database.
+    template_fields = ("bash_command",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"bash_command": "bash"}
+    template_ext = ()
+
     def __init__(
         self,
         *,
@@ -58,42 +63,21 @@ class DbtOperator(BashOperator):
         microbatch: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            bash_command=command(argv),
-            env=warehouse(connection),
-            append_env=True,
-            skip_on_exit_code=None,
-            **kwargs,
-        )
+        super().__init__(bash_command=command(argv), skip_on_exit_code=None, **kwargs)
         self.connection = connection
         self.verb = argv[0]
         self.node = node
         self.nodes = frozenset(nodes)
         self.microbatch = microbatch
 
-    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        try:
-            super().render_template_fields(context, jinja_env)
-        except AirflowNotFoundException:
-            raise AirflowFailException(
-                f"No Airflow connection {self.connection!r}. Define it with the environment "
-                f"variable AIRFLOW_CONN_{self.connection.upper()} (see .env.example) or with: "
-                f"airflow connections add {self.connection} --conn-type postgres --conn-host …"
-            ) from None
-
     def get_env(self, context: Any) -> dict[str, str]:
-        # Not a template: what is secret in an extra is not always masked in a rendered field.
-        found = Connection.get(self.connection)
-        for secret in (found.password, found.extra_dejson):
-            if secret:  # Airflow's supervisor masks logs; an XCom or an alert is written from here
-                mask_secret(secret)
-        return super().get_env(context) | self._places | {"WAREHOUSE_EXTRA": found.extra or "{}"}
+        return super().get_env(context) | self._environment
 
     def execute(self, context: Any) -> dict[str, Any] | None:
         config = settings.load()
         require_dbt(config.dbt)
         with TemporaryDirectory(prefix="dbt-") as folder:
-            self._places = places(config, Path(folder), os.environ["PATH"])
+            self._environment = environment(config, self.connection, Path(folder))
             self._require_selected(context, config)
             # Rendered by now: what a person has entered is part of no template.
             if added := (*trigger.arguments(self.verb, context["params"]), *self._window(context)):
@@ -228,20 +212,48 @@ def listed_nodes(output: str) -> set[str]:
     return {json.loads(line)["unique_id"] for line in lines}
 
 
-def warehouse(connection: str) -> dict[str, str]:
-    """The environment that `profiles.yml` reads, as templates on the Airflow connection.
-
-    In a Postgres connection of Airflow the field `schema` is the database. dbt scrubs variables
-    that start with DBT_ENV_SECRET_ from its logs, Airflow masks passwords in rendered fields.
+def environment(config: settings.Settings, connection: str, folder: Path) -> dict[str, str]:
+    """What dbt's commands have in their environment besides what is there; `folder` is this try's
+    own. Raises what `connection_of` raises.
     """
-    fields = {
-        "WAREHOUSE_HOST": "host",
-        "WAREHOUSE_PORT": "port",
-        "WAREHOUSE_USER": "login",
-        "WAREHOUSE_DATABASE": "schema",
-        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "password",
+    here = places(config, folder, os.environ["PATH"])
+    return here | warehouse(connection_of(connection))
+
+
+def connection_of(connection: str) -> Connection:
+    """The Airflow connection of that id; what is secret in it is masked from here on.
+
+    Raises AirflowFailException, with what defines it, if there is none.
+    """
+    try:
+        found = Connection.get(connection)
+    except AirflowNotFoundException:
+        raise AirflowFailException(
+            f"No Airflow connection {connection!r}. Define it with the environment variable "
+            f"AIRFLOW_CONN_{connection.upper()} (see .env.example) or with: "
+            f"airflow connections add {connection} --conn-type postgres --conn-host …"
+        ) from None
+    for secret in (found.password, found.extra_dejson):
+        if secret:  # Airflow's supervisor masks logs; an XCom or an alert is written from here
+            mask_secret(secret)
+    return found
+
+
+def warehouse(connection: Connection) -> dict[str, str]:
+    """The environment that `profiles.yml` reads. In a Postgres connection of Airflow the field
+    `schema` is the database; dbt scrubs variables that start with DBT_ENV_SECRET_ from its logs.
+
+    No field of the operator: that would be in Airflow's database, and templates on a connection are
+    each a question to Airflow's API, in every task.
+    """
+    return {
+        "WAREHOUSE_HOST": connection.host or "",
+        "WAREHOUSE_PORT": str(connection.port or ""),
+        "WAREHOUSE_USER": connection.login or "",
+        "WAREHOUSE_DATABASE": connection.schema or "",
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": connection.password or "",
+        "WAREHOUSE_EXTRA": connection.extra or "{}",
     }
-    return {name: f"{{{{ conn.{connection}.{field} or '' }}}}" for name, field in fields.items()}
 
 
 def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:

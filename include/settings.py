@@ -18,9 +18,6 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
 
-Name = str
-"""A text that can stand as a name in a template: `{{ conn.<name>.host }}`."""
-
 File = str
 """A file: its path or, with a scheme, its address in an object store. Empty: none."""
 
@@ -92,7 +89,7 @@ class Settings:
         "where `dbt deps` installs packages, if `dbt_project.yml` asks for this variable",
         "./.dbt/packages",
     )
-    connection: Name = _setting(
+    connection: str = _setting(
         "DBT_CONNECTION", "the Airflow connection of the warehouse", "warehouse"
     )
     schedule: str = _setting(
@@ -176,7 +173,6 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
         "Json": _json,
         "bool": _boolean,
         "int": _integer,
-        "Name": _name,
         "str": lambda _, text: text,
     }
     return Settings(
@@ -229,9 +225,3 @@ def _url(variable: str, text: str) -> str:
     if not text or "://" in text:
         return text
     raise SettingsError(f"{variable} is {text!r}; it takes a URL such as s3://bucket/manifest.json")
-
-
-def _name(variable: str, text: str) -> str:
-    if text.isidentifier():
-        return text
-    raise SettingsError(f"{variable} is {text!r}; it takes letters, digits and underscores")

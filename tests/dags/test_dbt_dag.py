@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -17,7 +16,6 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
-from airflow.sdk.execution_time.context import ConnectionAccessor
 
 from include import run_results, settings, staleness
 from include.dbt_operator import DbtOperator, require_dbt
@@ -103,17 +101,12 @@ def test_task_groups_follow_the_folders_of_the_dbt_project(dag):
     }
 
 
-def test_no_field_of_the_dag_holds_a_secret(dag):
-    """The warehouse is in the tasks only as a template on the connection."""
-    environment = {
-        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "{{ conn.warehouse.password or '' }}",
-        "WAREHOUSE_DATABASE": "{{ conn.warehouse.schema or '' }}",
-        "WAREHOUSE_HOST": "{{ conn.warehouse.host or '' }}",
-        "WAREHOUSE_PORT": "{{ conn.warehouse.port or '' }}",
-        "WAREHOUSE_USER": "{{ conn.warehouse.login or '' }}",
+def test_nothing_of_the_connection_is_in_the_dag_nor_in_what_airflow_renders(dag):
+    """The database keeps a task's rendered fields; the warehouse comes when the task runs."""
+    assert {(task.template_fields, task.env) for task in commands(dag)} == {
+        (("bash_command",), None)
     }
-    assert [task.env for task in commands(dag) if task.env != environment] == []
-    assert [task.bash_command for task in commands(dag) if "conn." in task.bash_command] == []
+    assert [task.bash_command for task in commands(dag) if "{{" in task.bash_command] == []
 
 
 SERIALIZE = """
@@ -222,17 +215,6 @@ def test_a_task_process_does_not_look_at_the_dbt_project(copied, monkeypatch):
     monkeypatch.setattr(staleness, "files", None)
     with in_task_process("model.jaffle_shop.orders"):
         assert read().task_ids == ["model.jaffle_shop.orders"]
-
-
-def test_a_missing_connection_is_named_with_the_command_that_adds_it(dag, monkeypatch):
-    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE", raising=False)
-    task = copy.copy(dag.get_task("model.jaffle_shop.orders"))
-    with pytest.raises(AirflowFailException) as error:
-        task.render_template_fields({"conn": ConnectionAccessor()})
-    assert str(error.value).startswith(
-        "No Airflow connection 'warehouse'. Define it with the environment variable "
-        "AIRFLOW_CONN_WAREHOUSE (see .env.example)"
-    )
 
 
 def test_a_missing_dbt_is_named_with_the_command_that_installs_it():

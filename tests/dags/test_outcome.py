@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -65,8 +66,48 @@ def execute(ti: Instance) -> object:
         nodes=["model.jaffle_shop.orders"],
         connection="warehouse",
     )
-    task.env = {}
     return task.execute({"params": EMPTY, "ti": ti})
+
+
+def test_dbt_has_the_connection_and_the_paths_of_this_machine_in_its_environment(dbt, monkeypatch):
+    connection = {
+        "conn_type": "postgres",
+        "host": "h",
+        "port": 5433,
+        "login": "u",
+        "schema": "d",
+        "password": "hunter2-'$secret",
+        "extra": {"sslmode": "require"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    program = dbt / "bin" / "dbt"
+    program.write_text('#!/bin/sh\nenv > "$HERE/environment"\n')
+    before = dict(os.environ)
+    execute(Instance())
+    given = dict(line.split("=", 1) for line in (dbt / "environment").read_text().splitlines())
+    assert {name: value for name, value in given.items() if "WAREHOUSE_" in name} == {
+        "WAREHOUSE_HOST": "h",
+        "WAREHOUSE_PORT": "5433",
+        "WAREHOUSE_USER": "u",
+        "WAREHOUSE_DATABASE": "d",
+        "WAREHOUSE_EXTRA": '{"sslmode": "require"}',
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "hunter2-'$secret",
+    }
+    assert given["PATH"] == f"{program.parent}{os.pathsep}{before['PATH']}"
+    assert dict(os.environ) == before
+
+
+def test_a_missing_connection_is_named_with_what_defines_it_and_not_tried_again(dbt, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE")
+    (dbt / "bin" / "dbt").write_text('#!/bin/sh\ntouch "$HERE/ran"\n')
+    with pytest.raises(AirflowFailException) as error:
+        execute(Instance())
+    assert str(error.value) == (
+        "No Airflow connection 'warehouse'. Define it with the environment variable "
+        "AIRFLOW_CONN_WAREHOUSE (see .env.example) or with: "
+        "airflow connections add warehouse --conn-type postgres --conn-host …"
+    )
+    assert not (dbt / "ran").exists()
 
 
 def test_a_tasks_result_is_what_dbt_said_of_its_nodes(dbt):

@@ -116,7 +116,6 @@ def execute(context: dict | None = None, arguments: dict | None = None, **entere
         "outlets": [Asset("model.shop.a")],
     }
     task = DbtOperator(**(usual | (arguments or {})))
-    task.env = {}
     task.execute({"params": EMPTY | entered} | (context or {}))
     return task
 
