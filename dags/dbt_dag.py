@@ -7,8 +7,10 @@ include/split.py); this file says it in Airflow's words.
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,22 @@ Folders = tuple[str, ...]
 """The folders of a dbt node, outermost first."""
 
 
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """What is made meanwhile is not searched for garbage.
+
+    All operators of a large DAG would be, again and again, and there is none among them.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@without_collection()
 def build(config: settings.Settings) -> list[DAG]:
     """The DAGs of the manifest that `config` names.
 
@@ -101,10 +119,14 @@ def make(
 def add_tasks(dag: DAG, planned: tuple[Task, ...], config: settings.Settings) -> None:
     """Adds an operator for each task, and the edges between them."""
     groups: dict[Folders, TaskGroup] = {(): dag.task_group}
+    # One that is given its DAG copies the DAG's defaults and params, once for each of its classes.
     operators = {
-        task.id: operator(task, config, dag=dag, task_group=task_group(task.group, groups, dag))
+        task.id: operator(
+            task, config, task_group=task_group(task.group, groups, dag), **dag.default_args
+        )
         for task in planned
     }
+    dag.add_tasks(operators.values())
     # Airflow's `>>` looks at every task of the DAG for each edge; these sets are what it fills.
     for task in planned:
         for upstream in task.upstream:
@@ -113,17 +135,22 @@ def add_tasks(dag: DAG, planned: tuple[Task, ...], config: settings.Settings) ->
                 operators[upstream].downstream_task_ids.add(task.id)
 
 
-def operator(task: Task, config: settings.Settings, **place: Any) -> BaseOperator:
-    """The operator of a task. One without a command only publishes: after all went well."""
-    arguments = place | {
+def operator(task: Task, config: settings.Settings, **common: Any) -> BaseOperator:
+    """The operator of a task, with arguments that others have in `common`.
+
+    One without a command only publishes: after all went well.
+    """
+    arguments = {
+        **common,
+        **({} if task.argv else {"trigger_rule": "all_success"}),
+        **operator_arguments(task.overrides, config),
         "task_id": task.id,
         "inlets": timetable.map_assets(task.inlets),
         "outlets": timetable.map_assets(task.outlets),
         "doc_md": task.doc or None,
     }
     if not task.argv:
-        overridden = operator_arguments({"trigger_rule": "all_success", **task.overrides}, config)
-        return EmptyOperator(**arguments, **overridden)
+        return EmptyOperator(**arguments)
     return DbtOperator(
         argv=task.argv,
         node=task.node,
@@ -131,7 +158,6 @@ def operator(task: Task, config: settings.Settings, **place: Any) -> BaseOperato
         microbatch=task.microbatch,
         connection=config.connection,
         **arguments,
-        **operator_arguments(task.overrides, config),
     )
 
 

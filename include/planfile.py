@@ -135,13 +135,10 @@ def _dag(line: str) -> Dag:
 
 
 def _task(line: str) -> Task:
-    names = (field.name for field in fields(Task))
-    found = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in zip(names, json.loads(line), strict=True)
-    }
-    assets = {key: tuple(Asset(*asset) for asset in found[key]) for key in ("inlets", "outlets")}
-    return Task(**(found | assets))
+    *values, inlets, outlets, doc = json.loads(line)
+    plain = (tuple(value) if isinstance(value, list) else value for value in values)
+    assets = (tuple(Asset(*asset) for asset in found) for found in (inlets, outlets))
+    return Task(*plain, *assets, doc)
 
 
 def _origin(path: Path, options: Options) -> str:
