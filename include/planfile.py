@@ -15,6 +15,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
+from operator import attrgetter
 from pathlib import Path
 
 from include import locate, manifest, overrides, plan, schedule, selection, split
@@ -27,6 +28,8 @@ NAME = "plan.jsonl"
 # dbt writes `metadata` first, with an id of the invocation: the head, the size and the time tell
 # one manifest from another without reading it.
 _HEAD_BYTES = 4096
+
+_VALUES = attrgetter(*(field.name for field in fields(Task)))
 
 Only = tuple[str, str]
 """The DAG id and the task id of the one task that is asked for."""
@@ -105,8 +108,7 @@ def _line_of_dag(dag: Dag) -> str:
 
 
 def _line_of_task(task: Task) -> str:
-    values = (getattr(task, field.name) for field in fields(Task))
-    return json.dumps([dict(v) if hasattr(v, "keys") else v for v in values])
+    return json.dumps(_VALUES(task))
 
 
 def _dags(lines: Iterable[str]) -> Iterator[Dag]:
@@ -147,7 +149,8 @@ def _origin(path: Path, options: Options) -> str:
         head = file.read(_HEAD_BYTES)
         state = os.fstat(file.fileno())
     modules = (manifest, overrides, plan, schedule, selection, split)
-    code = b"".join(Path(module.__file__).read_bytes() for module in modules)
+    files = (__file__, *(module.__file__ for module in modules))
+    code = b"".join(Path(file).read_bytes() for file in files)
     digest = hashlib.sha256(head + code).hexdigest()
     made_from = {"digest": digest, "size": state.st_size, "modified": state.st_mtime_ns}
     return json.dumps(made_from | asdict(options))
