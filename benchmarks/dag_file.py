@@ -1,12 +1,13 @@
 """CPU seconds, bytes and MB of a DAG file, beside its peers: parsed and serialized as by the DAG
 processor, and parsed as by the process of one task.
 
-    make bench-dag-file          # SIZES="50 1000 4000"
+    make bench-file
 
 Each measurement is a process of its own that has imported Airflow and the standard operators
 before the clock. "imports" are those that the file adds. This project's first parse of a manifest
-makes the plan; those that follow, and task processes, find it. Needs BENCH_PEERS, the folder of
-Cosmos' packages. Prints a table and a line of JSON: the median of n, least and greatest.
+makes the plan; those that follow, and task processes, find it. Contenders take turns, so that what
+else the machine does meets them all. Needs BENCH_PEERS, the folder of Cosmos' packages. Prints a
+table and a line of JSON: the median of n, least and greatest.
 """
 
 from __future__ import annotations
@@ -20,19 +21,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks import figures, synthetic
+from include import planfile, staleness
+from include.plan import Options
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+FLOOR = "floor: as many bare operators"
+FIRST = "this project, first parse"
 CONTENDERS = {
-    "this project, first parse": ROOT / "dags" / "dbt_dag.py",
+    FLOOR: HERE / "contenders" / "bare.py",
+    FIRST: ROOT / "dags" / "dbt_dag.py",
     "this project": ROOT / "dags" / "dbt_dag.py",
     "Cosmos, from the manifest": HERE / "contenders" / "cosmos_dag.py",
     "one BashOperator per dbt command": HERE / "contenders" / "plain.py",
 }
-SECONDS = 60  # spent on one figure, after which it is not measured again
+SECONDS = 60  # spent on a contender of one size, after which it is not measured again
+LIMIT = 300  # seconds of one measurement, after which it is ended
 FIELDS = ("imports", "parse", "serialize", "bytes", "MB", "task parse", "task MB")
 
 
@@ -66,18 +75,31 @@ def import_what(file: Path) -> None:
     exec(compile(ast.Module(imports, []), file, "exec"), {})
 
 
-def measure(name: str, folder: Path, task: str | None = None) -> dict:
-    """One process that looks at a contender's DAG file; its manifest lies in `folder`."""
-    if name == "this project, first parse":
-        (folder / "plan.jsonl").unlink(missing_ok=True)
+def measure(name: str, folder: Path) -> dict:
+    """A contender's figures; its manifest lies in `folder`.
+
+    Raises TimeoutExpired if one of its processes takes longer than LIMIT.
+    """
+    if name == FIRST:
+        (folder / planfile.NAME).unlink(missing_ok=True)
+        return process(name, folder)
+    whole = process(name, folder)
+    task = process(name, folder, whole["a task"])
+    return whole | {"task parse": task["parse"], "task MB": task["MB"]}
+
+
+def process(name: str, folder: Path, task: str | None = None) -> dict:
+    """One process that looks at a contender's DAG file, as that of `task` if there is one."""
     environment = os.environ | {
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": str(2 * LIMIT),
+        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "false",
         "BENCH_COSMOS": "local",
+        "BENCH_TASKS": (folder / "tasks").read_text(),
         "DBT_MANIFEST": str(folder / "manifest.json"),
-        "DBT_PROJECT_DIR": str(folder),
-        "DBT_PROFILES_DIR": str(folder),
+        "DBT_PROJECT_DIR": str(folder / "project"),
+        "DBT_PROFILES_DIR": str(folder / "project"),
         "PYTHONPATH": f"{ROOT}:{os.environ['BENCH_PEERS']}",
     }
     if task:
@@ -87,35 +109,48 @@ def measure(name: str, folder: Path, task: str | None = None) -> dict:
         }
     argv = [sys.executable, "-m", "benchmarks.dag_file", "--look", str(CONTENDERS[name])]
     argv += ["--task", task] if task else []
-    done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        argv, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def row(name: str, folder: Path, models: int, runs: int) -> dict:
-    """The figures of one contender at one size."""
-    whole = repeated(runs, name, folder)
-    found = {field: figures.spread([one[field] for one in whole]) for field in FIELDS[:5]}
-    if "first parse" not in name:
-        tasks = repeated(runs, name, folder, whole[0]["a task"])
-        found["task parse"] = figures.spread([one["parse"] for one in tasks])
-        found["task MB"] = figures.spread([one["MB"] for one in tasks])
-    return {"name": name, "models": models, "tasks": whole[0]["tasks"], **found}
-
-
-def repeated(runs: int, *what) -> list[dict]:
-    """So many measurements, or fewer if one of them takes long."""
-    began, found = time.monotonic(), []
-    while len(found) < runs and time.monotonic() - began < SECONDS:
-        found.append(measure(*what))
-    return found
+def measured(names: Sequence[str], folder: Path, models: int, runs: int) -> Iterator[dict]:
+    """The figures of each contender at one size; none (but "over") of one that took too long."""
+    found: dict[str, list[dict]] = {name: [] for name in names}
+    spent = dict.fromkeys(names, 0.0)
+    for name in names * runs:
+        began = time.monotonic()
+        if spent[name] < SECONDS:
+            with suppress(subprocess.TimeoutExpired):
+                found[name].append(measure(name, folder))
+            spent[name] += time.monotonic() - began
+    for name, looks in found.items():
+        figured = {
+            field: figures.spread([look[field] for look in looks])
+            for field in FIELDS
+            if looks and field in looks[0]
+        }
+        about = {"tasks": looks[0]["tasks"], "n": len(looks)} if looks else {"over": LIMIT}
+        yield {"name": name, "models": models, **about, **figured}
 
 
 def project(folder: Path, models: int) -> Path:
-    """A folder with a manifest of so many models and twice as many tests."""
-    (folder / "models").mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps(synthetic.manifest(models, 2 * models)))
-    (folder / "dbt_project.yml").write_text("{name: big, profile: gen}")
-    (folder / "profiles.yml").write_text("{gen: {target: dev, outputs: {dev: {type: postgres}}}}")
+    """A folder with a manifest of so many models and twice as many tests, the dbt project that it
+    would be of, and the number of tasks that are made of it.
+    """
+    (folder / "project" / "models").mkdir(parents=True)
+    for number in range(models):
+        (folder / "project" / "models" / f"m{number:05d}.sql").write_text("select 1 as id")
+    (folder / "project" / "dbt_project.yml").write_text("{name: big, profile: gen}")
+    (folder / "project" / "profiles.yml").write_text(
+        "{gen: {target: dev, outputs: {dev: {type: postgres}}}}"
+    )
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps(synthetic.manifest(models, 2 * models)))
+    staleness.write(manifest, staleness.record(folder / "project"))
+    (dag,) = planfile.dags(manifest, Options())
+    (folder / "tasks").write_text(str(len(dag.tasks) + 1))  # and run_results
     return folder
 
 
@@ -126,10 +161,8 @@ def show(one: dict) -> None:
         else " " * 27
         for field in FIELDS
     )
-    print(
-        f"{one['models']:6}{one['tasks']:7} {''.join(cells)}  {one['name']}, n={one['parse']['n']}",
-        flush=True,
-    )
+    about = f"n={one['n']}" if "n" in one else f"> {one['over']} s"
+    print(f"{one['models']:6}{one.get('tasks', ''):7} {''.join(cells)}  {one['name']}, {about}")
 
 
 def main() -> None:
@@ -150,25 +183,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for models in options.sizes:
             folder = project(Path(scratch) / str(models), models)
-            for name in names:
-                rows.append(row(name, folder, models, options.runs))
-                show(rows[-1])
+            for one in measured(names, folder, models, options.runs):
+                rows.append(one)
+                show(one)
     print("\ngrows with the number of models to the power of")
     growth = {name: growths(rows, name) for name in names} if len(options.sizes) > 1 else {}
     for name, found in growth.items():
         print(f"  {name}: {found}")
+    sys.path.append(os.environ["BENCH_PEERS"])  # for Cosmos' version
     about = figures.machine("apache-airflow", "astronomer-cosmos")
     print(json.dumps({"benchmark": "dag_file", **about, "rows": rows, "growth": growth}))
 
 
 def growths(rows: list[dict], name: str) -> dict[str, float]:
     """The exponents of one contender's figures; of those that are too small to be seen, none."""
-    mine = [one for one in rows if one["name"] == name]
+    mine = [one for one in rows if one["name"] == name and "n" in one]
     sizes = [one["models"] for one in mine]
     medians = {
         field: [one[field]["median"] for one in mine]
         for field in FIELDS
-        if field in mine[0] and field != "imports"
+        if field != "imports" and len(mine) > 1 and field in mine[0]
     }
     return {f: figures.exponent(sizes, m) for f, m in medians.items() if min(m) > 0.01}
 

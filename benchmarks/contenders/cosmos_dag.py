@@ -3,6 +3,11 @@
 import os
 from datetime import datetime, timezone
 
+# Cosmos imports these while it builds a DAG: here they are seen as the imports that they are.
+import airflow.providers.common.io.assets.file  # noqa: F401
+import cosmos.listeners.dag_run_listener
+import cosmos.plugin.airflow3
+import cosmos.profiles  # noqa: F401
 from cosmos import DbtDag, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
