@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
@@ -18,6 +19,40 @@ CLEAN = {
     for name, value in os.environ.items()
     if not name.startswith(("AIRFLOW", "DBT_", "WAREHOUSE_"))
 }
+
+TINY = {
+    "dbt_project.yml": """
+name: tiny
+profile: tiny
+models: {+materialized: table}
+flags: {send_anonymous_usage_stats: false}
+""",
+    "profiles.yml": """
+tiny:
+  target: dev
+  outputs:
+    dev: &dev
+      type: postgres
+      host: "{{ env_var('WAREHOUSE_HOST', '') }}"
+      port: 5432
+      user: "{{ env_var('WAREHOUSE_USER', '') }}"
+      password: "{{ env_var('DBT_ENV_SECRET_WAREHOUSE_PASSWORD', '') }}"
+      dbname: "{{ env_var('WAREHOUSE_DATABASE', '') }}"
+      schema: SCHEMA
+      threads: 1
+    ci: {<<: *dev, schema: ci}
+""",
+}
+
+
+def write_project(folder: Path, schema: str, files: Mapping[str, str]) -> Path:
+    """The dbt project `tiny` of these files in `folder`, which is built in `schema` or, for the
+    target `ci`, in the schema of that name.
+    """
+    for name, text in {**TINY, **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text.replace("SCHEMA", schema))
+    return folder
 
 
 def start(

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from installation import CLEAN
+from installation import CLEAN, write_project
 
 from scripts.local import airflow, ports, postgres, processes
 from scripts.local.api import Api
@@ -34,20 +34,6 @@ flags: {send_anonymous_usage_stats: false}
 models:
   +materialized: table
   tiny: {marts: {+meta: {airflow: {schedule: assets, dag: marts}}}}
-""",
-    "profiles.yml": """
-tiny:
-  target: dev
-  outputs:
-    dev:
-      type: postgres
-      host: "{{ env_var('WAREHOUSE_HOST', '') }}"
-      port: 5432
-      user: "{{ env_var('WAREHOUSE_USER', '') }}"
-      password: "{{ env_var('DBT_ENV_SECRET_WAREHOUSE_PASSWORD', '') }}"
-      dbname: "{{ env_var('WAREHOUSE_DATABASE', '') }}"
-      schema: pipeline
-      threads: 1
 """,
     "models/all.yml": """
 sources:
@@ -109,10 +95,7 @@ def at(tmp_path_factory) -> Places:
 @pytest.fixture(scope="module")
 def environment(at, tmp_path_factory) -> dict[str, str]:
     """The environment of an Airflow that has the DAGs of this folder besides the project's."""
-    project = tmp_path_factory.mktemp("tiny project")
-    for name, text in FILES.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(text)
+    project = write_project(tmp_path_factory.mktemp("tiny project"), "pipeline", FILES)
     bundles = [
         {"name": name, "classpath": LOCAL, "kwargs": {"path": str(path)}}
         for name, path in (("project", PROJECT / "dags"), ("around", HERE / "pipeline"))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from installation import finish, start
+from installation import finish, start, write_project
 
 from include import settings
 from scripts.local import postgres
@@ -26,27 +26,6 @@ from scripts.local.environment import load_secrets
 from scripts.local.places import Places
 from scripts.local.ports import free_port
 
-PROFILES = """
-tiny:
-  target: dev
-  outputs:
-    dev: &dev
-      type: postgres
-      host: "{{ env_var('WAREHOUSE_HOST', '') }}"
-      port: 5432
-      user: "{{ env_var('WAREHOUSE_USER', '') }}"
-      password: "{{ env_var('DBT_ENV_SECRET_WAREHOUSE_PASSWORD', '') }}"
-      dbname: "{{ env_var('WAREHOUSE_DATABASE', '') }}"
-      schema: results
-      threads: 1
-    ci: {<<: *dev, schema: ci}
-"""
-PROJECT = """
-name: tiny
-profile: tiny
-models: {+materialized: table}
-flags: {send_anonymous_usage_stats: false}
-"""
 YAML = """\
 models:
   - name: top
@@ -68,8 +47,6 @@ models:
               config: {store_failures: true}
 """
 FILES = {
-    "dbt_project.yml": PROJECT,
-    "profiles.yml": PROFILES,
     "models/models.yml": YAML,
     "models/top.sql": "select 1 as id",
     "models/middle.sql": "select id from {{ ref('top') }}",
@@ -103,11 +80,7 @@ def mails() -> Iterator[tuple[int, list]]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny project")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+    return write_project(tmp_path_factory.mktemp("tiny project"), "results", FILES)
 
 
 @pytest.fixture(scope="module")

@@ -10,35 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from installation import finish, start, table_of
+from installation import finish, start, table_of, write_project
 
 from scripts.local import postgres
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
 
-PROFILES = """
-tiny:
-  target: dev
-  outputs:
-    dev:
-      type: postgres
-      host: "{{ env_var('WAREHOUSE_HOST', '') }}"
-      port: 5432
-      user: "{{ env_var('WAREHOUSE_USER', '') }}"
-      password: "{{ env_var('DBT_ENV_SECRET_WAREHOUSE_PASSWORD', '') }}"
-      dbname: "{{ env_var('WAREHOUSE_DATABASE', '') }}"
-      schema: tiny
-      threads: 1
-"""
-PROJECT = """
-name: tiny
-profile: tiny
-models: {+materialized: table}
-flags: {send_anonymous_usage_stats: false}
-"""
 FILES = {
-    "dbt_project.yml": PROJECT,
-    "profiles.yml": PROFILES,
     "models/top.sql": "select 1 as id",
     "models/middle.sql": "select id from {{ ref('top') }}",
     "models/sibling.sql": "select id + {{ var('more', 0) }} as id from {{ ref('top') }}",
@@ -57,11 +35,7 @@ MODELS = ("top", "middle", "sibling", "bottom", "below")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny project")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+    return write_project(tmp_path_factory.mktemp("tiny project"), "tiny", FILES)
 
 
 @pytest.fixture(scope="module")
