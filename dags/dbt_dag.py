@@ -140,10 +140,12 @@ def operator(task: Task, config: settings.Settings, **common: Any) -> BaseOperat
 
     One without a command only publishes: after all went well.
     """
+    # Pools limit what is asked of the warehouse: one without a command asks nothing.
+    pool = {"pool": config.pool} if config.pool else {}
+    own = {key: v for key, v in task.overrides.items() if key not in ("pool", "pool_slots")}
     arguments = {
         **common,
-        **({} if task.argv else {"trigger_rule": "all_success"}),
-        **operator_arguments(task.overrides, config),
+        **in_airflow(pool | task.overrides if task.argv else {"trigger_rule": "all_success"} | own),
         "task_id": task.id,
         "inlets": timetable.map_assets(task.inlets),
         "outlets": timetable.map_assets(task.outlets),
@@ -161,10 +163,9 @@ def operator(task: Task, config: settings.Settings, **common: Any) -> BaseOperat
     )
 
 
-def operator_arguments(overrides: Mapping[str, Any], config: settings.Settings) -> dict[str, Any]:
+def in_airflow(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What dbt's YAML and the settings say of a task, in Airflow's types."""
-    pool = {"pool": config.pool} if config.pool else {}
-    return pool | {
+    return {
         key: timedelta(seconds=value) if key in ("retry_delay", "execution_timeout") else value
         for key, value in overrides.items()
     }

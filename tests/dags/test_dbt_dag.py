@@ -245,3 +245,16 @@ def test_what_dbts_yaml_says_of_a_model_is_what_its_operators_have(errors_with, 
     (tmp_path / "manifest.json").write_text(json.dumps(raw))
     (error,) = errors_with()
     assert "model.jaffle_shop.orders (models/marts/orders.sql): meta.airflow has no key" in error
+
+
+def test_what_runs_no_dbt_takes_no_slot_of_the_pool(errors_with, tmp_path):
+    raw = json.loads(settings.load().manifest.read_bytes())
+    exposure = raw["exposures"]["exposure.jaffle_shop.revenue_dashboard"]
+    exposure["config"]["meta"] = {"airflow": {"pool": "heavy", "priority_weight": 3}}
+    (tmp_path / "manifest.json").write_text(json.dumps(raw))
+    assert errors_with(DBT_MANIFEST=tmp_path / "manifest.json", DBT_POOL="dbt") == []
+    tasks = DagBag(str(settings.ROOT / "dags")).dags["dbt_dag"].tasks
+    others = {t.task_id: t.pool for t in tasks if t.pool != "dbt"}
+    assert others == {t.task_id: "default_pool" for t in tasks if not isinstance(t, DbtOperator)}
+    (published,) = (t for t in tasks if t.task_id == exposure["unique_id"])
+    assert published.priority_weight == 3
