@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
+from include import settings
+from scripts.local.api import Api
+from scripts.local.environment import load_secrets
 from scripts.local.places import PROJECT, Places
 
 # What a person's shell may hold; the tests say themselves what they want.
@@ -87,6 +92,44 @@ def wait_for(sign_of_life: str, process: subprocess.Popen) -> None:
     while sign_of_life not in seen:
         seen += process.stdout.read(1)
         assert process.poll() is None, seen
+
+
+def triggered(api: Api, run_id: str, **params: object) -> str:
+    """The state of a run that is triggered with these params, once it has finished."""
+    path = f"/api/v2/dags/{api.dag_id}/dagRuns"
+    api.call("POST", path, {"dag_run_id": run_id, "logical_date": None, "conf": params})
+    deadline = time.monotonic() + 240
+    while (state := api.run_state(run_id)) not in ("success", "failed"):
+        assert time.monotonic() < deadline, api.tasks(run_id)
+        time.sleep(0.5)
+    return state
+
+
+def dbt_beside(
+    at: Places, project: Path, target: Path
+) -> Callable[..., tuple[str, dict[str, str]]]:
+    """Runs dbt as a person would, beside Airflow, with that target folder; returns its output and
+    the statuses of nodes.
+    """
+    environment = {
+        "WAREHOUSE_HOST": str(at.postgres_socket),
+        "WAREHOUSE_USER": "warehouse",
+        "WAREHOUSE_DATABASE": "warehouse",
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": load_secrets(at)["warehouse"],
+        "DBT_PROJECT_DIR": str(project),
+        "DBT_PROFILES_DIR": str(project),
+        "DBT_TARGET_PATH": str(target),
+        "DBT_LOG_PATH": str(target),
+    }
+
+    def run(*arguments: str) -> tuple[str, dict[str, str]]:
+        command = [settings.load().dbt, "--quiet", *arguments]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+        results = target / "run_results.json"
+        found = json.loads(results.read_bytes())["results"] if results.exists() else []
+        return done.stdout, {result["unique_id"]: result["status"] for result in found}
+
+    return run
 
 
 def processes_of(at: Places) -> list[str]:

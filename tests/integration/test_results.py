@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import email
 import json
-import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from email.policy import default
 from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from installation import finish, start, write_project
+from installation import dbt_beside, finish, start, triggered, write_project
 
 from include import settings
 from scripts.local import postgres
@@ -57,7 +55,6 @@ FILES = {
     "models/below_both.sql": "select id from {{ ref('broken') }} join {{ ref('slow') }} using (id)",
     "models/talkative.sql": "select '{{ var('word', 1) }}'::int as id",
 }
-RUNS = "/api/v2/dags/dbt_dag/dagRuns"
 WARNING = "test.tiny.accepted_values_top_id__2.6aae2ef675"
 STORED = "test.tiny.middle_is_three.f5c923e3a4"
 
@@ -122,26 +119,11 @@ def api(at, environment) -> Api:
 
 
 @pytest.fixture(scope="module")
-def triggered(api) -> Callable[..., str]:
-    """Triggers a run with these params, and returns its state once it has finished."""
-
-    def run(run_id: str, **params) -> str:
-        api.call("POST", RUNS, {"dag_run_id": run_id, "logical_date": None, "conf": params})
-        deadline = time.monotonic() + 240
-        while (state := api.run_state(run_id)) not in ("success", "failed"):
-            assert time.monotonic() < deadline, api.tasks(run_id)
-            time.sleep(0.5)
-        return state
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def failed(triggered, at: Places) -> str:
+def failed(api, at: Places) -> str:
     """The id of a run in which all goes wrong that can."""
     run_id = "run:1+x"
     password = load_secrets(at)["warehouse"]
-    assert triggered(run_id, vars={"word": f"is {password}"}) == "failed"
+    assert triggered(api, run_id, vars={"word": f"is {password}"}) == "failed"
     return run_id
 
 
@@ -299,27 +281,7 @@ def state(runs, failed) -> Path:
 
 @pytest.fixture(scope="module")
 def dbt(at: Places, project, tmp_path_factory) -> Callable[..., tuple[str, dict[str, str]]]:
-    """Runs dbt as a person would, beside Airflow; returns its output and the statuses of nodes."""
-    target = tmp_path_factory.mktemp("target")
-    environment = {
-        "WAREHOUSE_HOST": str(at.postgres_socket),
-        "WAREHOUSE_USER": "warehouse",
-        "WAREHOUSE_DATABASE": "warehouse",
-        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": load_secrets(at)["warehouse"],
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_TARGET_PATH": str(target),
-        "DBT_LOG_PATH": str(target),
-    }
-
-    def run(*arguments: str) -> tuple[str, dict[str, str]]:
-        command = [settings.load().dbt, "--quiet", *arguments]
-        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
-        results = target / "run_results.json"
-        found = json.loads(results.read_bytes())["results"] if results.exists() else []
-        return done.stdout, {result["unique_id"]: result["status"] for result in found}
-
-    return run
+    return dbt_beside(at, project, tmp_path_factory.mktemp("target"))
 
 
 READ = """
