@@ -31,6 +31,7 @@ from dataclasses import dataclass, fields
 
 import dbt.mp_context
 import dbt.task
+import hooks
 import networkx
 import repeated
 import wire
@@ -268,6 +269,7 @@ def serve(connection: socket.socket, who: tuple, held: Mapping, parent: int) -> 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=heed, args=(connection,), daemon=True).start()
     install(held, parent)
+    hooks.install()
     code = run(arguments)
     with contextlib.suppress(OSError):
         connection.sendall(wire.EXIT + bytes([code]))

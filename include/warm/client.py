@@ -22,6 +22,7 @@ WARM_COMMANDS = frozenset(
 COLD_WORDS = frozenset(
     ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
 )
+MEND = "(with DBT_WARM=false they run with each command)"
 PATIENCE = 120.0  # seconds until an answer; the first command of a project parses meanwhile
 
 
@@ -39,8 +40,13 @@ def main(real: str, arguments: list[str]) -> None:
 
 
 def cold(real: str, arguments: list[str], why: str) -> None:
-    """Become the real dbt."""
-    os.write(2, f"dbt starts cold: {why}\n".encode())
+    """Become the real dbt; not where that would run more than the hooks that are asked for."""
+    hooks = os.environ.get("DBT_HOOKS", "")
+    if hooks not in ("", "none"):
+        os.write(2, f"dbt cannot start cold for {hooks} hooks alone: {why} {MEND}\n".encode())
+        os._exit(2)
+    also = ", and hooks with it" if hooks else ""
+    os.write(2, f"dbt starts cold{also}: {why}\n".encode())
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would keep that
     os.execv(real, [real, *arguments])
 

@@ -35,9 +35,8 @@ def identity(real_dbt: str) -> tuple:
     here = os.path.dirname(os.path.abspath(__file__))
     venv = os.path.dirname(os.path.dirname(os.path.realpath(real_dbt)))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    code = [
-        os.path.join(here, name) for name in ("wire.py", "server.py", "child.py", "repeated.py")
-    ]
+    names = ("wire.py", "server.py", "child.py", "hooks.py", "repeated.py")
+    code = [os.path.join(here, name) for name in names]
     installed = [real_dbt, os.path.join(venv, "lib", version, "site-packages")]
     return (
         os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename,

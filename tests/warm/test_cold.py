@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -60,6 +61,38 @@ def test_commands_that_gain_nothing(pythonic, arguments):
     code, out, why = run(pythonic, *arguments)
     assert (code, out) == (7, f"{len(arguments)} {' '.join(arguments)}\n")
     assert why == f"`dbt {arguments[0]}` gains nothing from a warm parent\n"
+
+
+def test_hooks_of_a_pod_that_are_elsewhere(pythonic):
+    """Only a warm dbt leaves them out, so one is asked for, which has no dbt here."""
+    (pythonic.parent / "python").unlink()
+    (pythonic.parent / "python").symlink_to(shutil.which("python3"))
+    folder = tempfile.mkdtemp(prefix="w-", dir="/tmp")
+    pod = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True", "DBT_HOOKS": "none", "DBT_WARM_DIR": folder}
+    code, out, why = run(pythonic, "run", **pod)
+    assert (code, out) == (7, "1 run\n")
+    assert why == (
+        "dbt starts cold, and hooks with it: its parent ended before the command began\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["on-run-start", "on-run-end"])
+@pytest.mark.parametrize("program", ["fake", "pythonic"])
+def test_hooks_alone(request, tmp_path, program, kind):
+    """The real dbt would build the project."""
+    folder = tmp_path / ("x" * 100)
+    code, out, why = run(
+        request.getfixturevalue(program), "build", DBT_HOOKS=kind, DBT_WARM_DIR=str(folder)
+    )
+    assert (code, out) == (2, "")
+    assert why.startswith(f"dbt cannot start cold for {kind} hooks alone: ")
+    assert why.endswith(" (with DBT_WARM=false they run with each command)\n")
+
+
+def test_hooks_alone_where_warm_is_switched_off(pythonic):
+    code, out, why = run(pythonic, "build", DBT_HOOKS="on-run-end", DBT_WARM="false")
+    assert (code, out) == (2, "")
+    assert "on-run-end hooks alone: DBT_WARM is false" in why
 
 
 def test_path_too_long(pythonic, tmp_path):

@@ -1,0 +1,56 @@
+"""The project's hooks, once for many commands: what the variable DBT_HOOKS says of a command's.
+
+`none` leaves them out. A kind of hook (`on-run-start`, `on-run-end`) has a `dbt build` run those
+hooks, and none of its nodes: DBT_HOOKS_OF is a JSON file with the unique ids of the `nodes` that
+the hooks are before or after, and `results` of them, as in dbt's run_results.json.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+
+from dbt import selected_resources
+from dbt.artifacts.schemas.run import RunResult, RunResultOutput
+from dbt.contracts.graph.manifest import Manifest
+from dbt.task.build import BuildTask
+from dbt.task.run import RunTask
+
+NONE = "none"
+
+
+def install() -> None:
+    """Let this process's command run the hooks that it is to run."""
+    wanted = os.environ.get("DBT_HOOKS")
+    if not wanted:
+        return
+    of_kind = RunTask.get_hooks_by_type
+    RunTask.get_hooks_by_type = lambda task, kind: of_kind(task, kind) if kind == wanted else []
+    if wanted != NONE:
+        with open(os.environ["DBT_HOOKS_OF"]) as file:
+            told = json.load(file)
+        BuildTask._runtime_initialize = lambda task: select(task, told["nodes"])
+        BuildTask.execute_nodes = lambda task: [result(task.manifest, r) for r in told["results"]]
+
+
+def select(task: BuildTask, unique_ids: list[str]) -> None:
+    """What dbt does with the nodes of a selection, without a graph of them."""
+    task.compiler.initialize()
+    task.compiler.selected_node_ids = set(unique_ids)
+    selected_resources.set_selected_resources(set(unique_ids))
+    task._flattened_nodes = [task.manifest.expect(unique_id) for unique_id in unique_ids]
+    task.num_nodes = len(unique_ids)
+
+
+def result(manifest: Manifest, told: Mapping) -> RunResult:
+    """What dbt had in memory when it wrote that result, but for the node's compiled SQL."""
+    read = RunResultOutput.from_dict(told)
+    for step in read.timing:  # in memory dbt's moments are UTC without saying so
+        for name in ("started_at", "completed_at"):
+            if moment := getattr(step, name):
+                setattr(step, name, moment.replace(tzinfo=None))
+    own = {field.name for field in fields(RunResult)}
+    return RunResult(
+        node=manifest.expect(read.unique_id),
+        **{name: value for name, value in vars(read).items() if name in own},
+    )

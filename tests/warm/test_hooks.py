@@ -1,0 +1,89 @@
+"""A warm command runs the hooks that DBT_HOOKS says; they are told what dbt tells them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import make_project
+
+# Hooks are rendered when the project is parsed, too.
+HOOKS = """
+on-run-start: "{{ told('start', selected_resources | sort | join(' ')) if execute }}"
+on-run-end: "{{ tell(results, schemas, database_schemas) if execute }}"
+"""
+TELL = """
+{% macro told(what, said) %}{% do log(what ~ ' ' ~ said, info=True) %}{% endmacro %}
+{% macro tell(results, schemas, database_schemas) %}
+  {% do told('end', schemas ~ database_schemas) %}
+  {% for result in results %}{% do told('result', tojson(of(result))) %}{% endfor %}
+{% endmacro %}
+{% macro of(result) %}
+  {% set told = result.to_dict() %}
+  {% do told.update({'materialized': result.node.config.materialized}) %}
+  {% do return(told) %}
+{% endmacro %}
+"""
+SELECT = ("--select", "one", "two", "broken")
+
+
+@pytest.fixture(scope="module")
+def hooked(tmp_path_factory) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("hooked") / "shop")
+    project = (folder / "dbt_project.yml").read_text().partition("on-run-start")[0]
+    (folder / "dbt_project.yml").write_text(project + HOOKS)
+    (folder / "macros" / "tell.sql").write_text(TELL)
+    return folder
+
+
+# What dbt makes of a node when it runs it, and writes into no run_results.json.
+COMPILED = frozenset(
+    (
+        *("build_path", "compiled", "compiled_code", "compiled_path", "depends_on"),
+        *("extra_ctes", "extra_ctes_injected"),
+    )
+)
+
+
+def said(text: str) -> dict[str, list]:
+    """What hooks have logged, by its first word."""
+    words = [line.partition("  ")[2].partition(" ") for line in text.splitlines()]
+    found = {key: [said for word, _, said in words if word == key] for key in ("start", "end")}
+    results = [json.loads(said) for word, _, said in words if word == "result"]
+    for result in results:
+        result["node"] = {k: v for k, v in result["node"].items() if k not in COMPILED}
+    return found | {"results": results}
+
+
+@pytest.mark.parametrize("command", ["run", "build", "test"])
+def test_none_leaves_them_out(warm, hooked, command):
+    done = warm.run(hooked, command, "--select", "two", DBT_HOOKS="none")
+    assert (done.cold, said(done.text)) == (False, {"start": [], "end": [], "results": []})
+    assert warm.run(hooked, command, "--select", "one").text.count(" OK hook: ") == 2
+
+
+def test_alone_they_are_told_what_dbt_tells_them(warm, hooked, tmp_path, query):
+    """The results are those of a real build, as it has written them; no node is executed again, and
+    the manifest is that of the build.
+    """
+    built = warm.run(hooked, "build", *SELECT)
+    real = said(built.text.replace(str(built.target), "TARGET"))
+    assert [len(found) for found in real.values()] == [1, 1, 5]
+    results = built.artifact("run_results.json")["results"]
+    nodes = [result for result in results if not result["unique_id"].startswith("operation.")]
+    query("drop table shop.two")
+    told = tmp_path / "hooks.json"
+    told.write_text(
+        json.dumps({"nodes": [result["unique_id"] for result in nodes], "results": nodes})
+    )
+    alone = ""
+    for kind in ("on-run-start", "on-run-end"):
+        done = warm.run(hooked, "build", DBT_HOOKS=kind, DBT_HOOKS_OF=str(told))
+        assert (done.code, done.parsed) == (0, False), done.text
+        found = done.artifact("run_results.json")["results"]
+        assert [result["unique_id"] for result in found] == [f"operation.shop.shop-{kind}-0"]
+        alone += done.text
+    assert said(alone) == real
+    assert query("select to_regclass('shop.two')") == [(None,)]
