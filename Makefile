@@ -9,7 +9,7 @@ PROJECTS := 24
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
-SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py)
+SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py hooks.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt

@@ -31,9 +31,10 @@ from include import (
     trigger,
 )
 from include.dbt_operator import DbtOperator
+from include.hooks import Hooks
 from include.plan import Task
 from include.planfile import Only
-from include.split import Dag
+from include.split import HOOKS, Dag
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def make(
             **alerts.callbacks(config),
         },
     )
-    add_tasks(dag, planned.tasks, config)
+    add_tasks(dag, planned, config)
     catalog.add_to(dag, config)
     run_results.add_to(dag)
     # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
@@ -116,41 +117,48 @@ def make(
     return dag
 
 
-def add_tasks(dag: DAG, planned: tuple[Task, ...], config: settings.Settings) -> None:
+def add_tasks(dag: DAG, planned: Dag, config: settings.Settings) -> None:
     """Adds an operator for each task, and the edges between them."""
     groups: dict[Folders, TaskGroup] = {(): dag.task_group}
     # One that is given its DAG copies the DAG's defaults and params, once for each of its classes.
     operators = {
         task.id: operator(
-            task, config, task_group=task_group(task.group, groups, dag), **dag.default_args
+            task,
+            planned,
+            config,
+            task_group=task_group(task.group, groups, dag),
+            **dag.default_args,
         )
-        for task in planned
+        for task in planned.tasks
     }
     dag.add_tasks(operators.values())
     # Airflow's `>>` looks at every task of the DAG for each edge; these sets are what it fills.
-    for task in planned:
+    for task in planned.tasks:
         for upstream in task.upstream:
             if upstream in operators:
                 operators[task.id].upstream_task_ids.add(upstream)
                 operators[upstream].downstream_task_ids.add(task.id)
 
 
-def operator(task: Task, config: settings.Settings, **common: Any) -> BaseOperator:
+def operator(task: Task, planned: Dag, config: settings.Settings, **common: Any) -> BaseOperator:
     """The operator of a task, with arguments that others have in `common`.
 
     One without a command only publishes: after all went well.
     """
     # Pools limit what is asked of the warehouse: one without a command asks nothing.
+    asks = task.argv or task.kind in HOOKS
     pool = {"pool": config.pool} if config.pool else {}
     own = {key: v for key, v in task.overrides.items() if key not in ("pool", "pool_slots")}
     arguments = {
         **common,
-        **in_airflow(pool | task.overrides if task.argv else {"trigger_rule": "all_success"} | own),
+        **in_airflow(pool | task.overrides if asks else {"trigger_rule": "all_success"} | own),
         "task_id": task.id,
         "inlets": timetable.map_assets(task.inlets),
         "outlets": timetable.map_assets(task.outlets),
         "doc_md": task.doc or None,
     }
+    if task.kind in HOOKS:
+        return Hooks(kind=task.kind, connection=config.connection, **arguments)
     if not task.argv:
         return EmptyOperator(**arguments)
     return DbtOperator(
@@ -158,6 +166,7 @@ def operator(task: Task, config: settings.Settings, **common: Any) -> BaseOperat
         node=task.node,
         nodes=task.nodes,
         microbatch=task.microbatch,
+        hooks=not planned.hooks,
         connection=config.connection,
         **arguments,
     )

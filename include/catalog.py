@@ -17,7 +17,9 @@ from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
 
 from include import settings
 from include.dbt_operator import DbtOperator, environment, require_dbt
+from include.hooks import Hooks
 from include.schedule import BASE
+from include.split import END
 
 TASK_ID = "docs_catalog"
 
@@ -49,18 +51,23 @@ class Catalog(DbtOperator):
 
 
 def add_to(dag: DAG, config: settings.Settings) -> None:
-    """Adds the task, where one is wanted, after those that nothing waits for.
+    """Adds the task, where one is wanted, after those that nothing waits for but on-run-end hooks.
 
     It keeps the DAG's trigger rule: after a failure it does not run, and hides none.
     """
     wanted = dag.dag_id == BASE and config.docs_catalog
     if not wanted or get_parsing_context().task_id not in (None, TASK_ID):
         return
-    leaves = [task for task in dag.tasks if not task.downstream_task_ids]
+    ends = {t.task_id: t for t in dag.tasks if isinstance(t, Hooks) and t.kind == END}
+    leaves = [
+        task
+        for task in dag.tasks
+        if task.task_id not in ends and task.downstream_task_ids <= ends.keys()
+    ]
     last = Catalog(task_id=TASK_ID, connection=config.connection, dag=dag)
-    for leaf in leaves:
-        leaf.downstream_task_ids.add(TASK_ID)
-        last.upstream_task_ids.add(leaf.task_id)
+    for before, after in (*((leaf, last) for leaf in leaves), *((last, e) for e in ends.values())):
+        before.downstream_task_ids.add(after.task_id)
+        after.upstream_task_ids.add(before.task_id)
 
 
 def read(config: settings.Settings) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -42,7 +42,8 @@ class DbtOperator(BashOperator):
     A run that was triggered with a selection (include/trigger.py) skips the task if none of its
     `nodes`, which are unique ids, is in it; other params of the run become arguments. A task whose
     model is not built in the run, or in another target than the usual one, publishes no asset. A
-    `microbatch` model is built for the data interval of the run.
+    `microbatch` model is built for the data interval of the run. Without `hooks`, those of the
+    project are left to tasks of their own (include/hooks.py).
 
     Its XCom is what dbt said of each node (see `results.small`), also when it fails; `warnings` is
     another one if there are any. Raises what `failed` returns when dbt fails.
@@ -53,6 +54,9 @@ class DbtOperator(BashOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"bash_command": "bash"}
     template_ext = ()
 
+    final = frozenset(("fail",))
+    """The statuses of dbt's that do not heal by repetition."""
+
     def __init__(
         self,
         *,
@@ -61,6 +65,7 @@ class DbtOperator(BashOperator):
         nodes: Iterable[str],
         connection: str,
         microbatch: bool = False,
+        hooks: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(bash_command=command(argv), skip_on_exit_code=None, **kwargs)
@@ -69,6 +74,7 @@ class DbtOperator(BashOperator):
         self.node = node
         self.nodes = frozenset(nodes)
         self.microbatch = microbatch
+        self.hooks = hooks
 
     def get_env(self, context: Any) -> dict[str, str]:
         return super().get_env(context) | self._environment
@@ -78,7 +84,9 @@ class DbtOperator(BashOperator):
         require_dbt(config.dbt)
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._environment = environment(config, self.connection, Path(folder))
-            self._require_selected(context, config)
+            if not self.hooks:
+                self._environment["DBT_HOOKS"] = "none"
+            self._prepare(context, config)
             # Rendered by now: what a person has entered is part of no template.
             if added := (*trigger.arguments(self.verb, context["params"]), *self._window(context)):
                 self.bash_command = (
@@ -106,7 +114,7 @@ class DbtOperator(BashOperator):
         """What is raised of a command that failed; its results are an XCom nevertheless.
 
         A test that failed on its data ("fail") does not heal by repetition and is not retried; what
-        could not be executed ("error": a lost connection, say) may.
+        could not be executed ("error": a lost connection, say) may (see `final`).
         """
         artifact = results.read(folder / "target")
         if artifact:
@@ -114,14 +122,18 @@ class DbtOperator(BashOperator):
         found = artifact.get("results", ())
         bad = [result for result in found if result["status"] in results.FAILED]
         rows = self._failing_rows(bad, context)
-        again = self.bash_command.removesuffix(STDIN).strip()
         lines = (
             *(failure.of_results(bad, rows) or failure.of_log(folder / "logs", str(error))),
             *failure.after(context["ti"].dag_id, self.task_id),
-            f"Run it again: {again}",
+            f"Run it again: {self._again()}",
         )
-        kind = AirflowFailException if {r["status"] for r in bad} == {"fail"} else AirflowException
+        over = bad and {result["status"] for result in bad} <= self.final
+        kind = AirflowFailException if over else AirflowException
         return kind(redact("\n".join(lines)))
+
+    def _again(self) -> str:
+        """What a person does to run the same again."""
+        return self.bash_command.removesuffix(STDIN).strip()
 
     def _failing_rows(self, bad: Iterable[results.Result], context: Any) -> dict[str, str]:
         """By unique id, the rows that failed a test, as dbt shows them; {} if none are wanted."""
@@ -142,18 +154,31 @@ class DbtOperator(BashOperator):
         interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
         return trigger.window(context["params"], context["dag_run"].run_type, *interval)
 
-    def _require_selected(self, context: Any, config: settings.Settings) -> None:
+    def _prepare(self, context: Any, config: settings.Settings) -> None:
         """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
 
-        dbt itself says which nodes those are; of several tests those that are selected run. A task
-        that is not wholly in the run, or runs against another target than the usual one, publishes
-        nothing.
+        Of several tests those that are selected run. A task that is not wholly in the run, or runs
+        against another target than the usual one, publishes nothing.
         """
         if context["params"].get("target"):
             self.outlets = []
+        selected = self._selected(self.nodes | {self.node}, context)
+        if not self.nodes & selected:
+            raise AirflowSkipException(
+                f"Not in this run's selection: {shlex.join(trigger.selection(context['params']))}"
+            )
+        if not self.nodes | {self.node} <= selected:
+            self.outlets = []
+        if not self.nodes <= selected:
+            whole = manifest.load(locate.manifest(config, may_be_old=True))
+            some = plan.command(whole, self.verb, sorted(self.nodes & selected))
+            self.bash_command = command(some)
+
+    def _selected(self, nodes: Set[str], context: Any) -> Set[str]:
+        """Those of the nodes that the run was triggered for; dbt itself says which they are."""
         wanted = trigger.selection(context["params"])
         if not wanted:
-            return
+            return nodes
         argv = ("dbt", *LIST, *wanted)
         listed = self._output(argv, context)
         selected = listed_nodes(listed.stdout)
@@ -162,14 +187,7 @@ class DbtOperator(BashOperator):
                 f"{shlex.join(argv)} selects nothing (exit code {listed.returncode}):\n"
                 f"{listed.stdout}"
             )
-        if not self.nodes & selected:
-            raise AirflowSkipException(f"Not in this run's selection: {shlex.join(wanted)}")
-        if not self.nodes | {self.node} <= selected:
-            self.outlets = []
-        if not self.nodes <= selected:
-            whole = manifest.load(locate.manifest(config, may_be_old=True))
-            some = plan.command(whole, self.verb, sorted(self.nodes & selected))
-            self.bash_command = command(some)
+        return nodes & selected
 
     def _output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
         """What another command of dbt's prints that is of the same run and the same warehouse."""

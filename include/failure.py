@@ -18,6 +18,7 @@ import yaml
 from include import locate, planfile, results, settings
 from include.manifest import ManifestError
 from include.plan import Task
+from include.split import END
 
 NAMES = 5  # names of a list that are told, and results that are told whole
 QUERY_LINES = 40
@@ -71,10 +72,15 @@ def after(dag_id: str, task_id: str) -> list[str]:
 
 
 def held_back(task_id: str, planned: Iterable[Task]) -> list[str]:
-    """The ids of all tasks downstream of `task_id`, in the order of the plan."""
+    """The ids of all tasks downstream of `task_id`, in the order of the plan.
+
+    Not the one of on-run-end hooks, which nothing holds back.
+    """
     below = defaultdict(list)
     order = []
     for task in planned:
+        if task.kind == END:
+            continue
         order.append(task.id)
         for above in task.upstream:
             below[above].append(task.id)

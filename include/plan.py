@@ -54,6 +54,7 @@ class Options:
     unit_tests: bool = False
     source_freshness: bool = False
     saved_queries: bool = False
+    warm: bool = True
     schedule: str = "@daily"
 
 

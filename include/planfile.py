@@ -133,6 +133,7 @@ def _dag(line: str) -> Dag:
         awaits=tuple(Asset(*asset) for asset in found["awaits"]),
         reads=tuple(map(tuple, found["reads"])),
         tasks=(),
+        hooks=found["hooks"],
     )
 
 

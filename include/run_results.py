@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -56,12 +56,11 @@ class RunResults(BaseSensorOperator):
 
     def poke(self, context: Any) -> PokeReturnValue | bool:
         ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        states = {task_id: state for task_id, state in states.items() if task_id != ti.task_id}
-        if waiting := [task_id for task_id, state in states.items() if state not in FINISHED]:
-            self.log.info("Still at work: %s", failure.names(sorted(waiting)))
+        states = states_of(ti)
+        if still := waiting(states):
+            self.log.info("Still at work: %s", failure.names(still))
             return False
-        told = merge(ti, states, context["params"])
+        told = keep(ti, states, context["params"])
         text = "\n".join(lines(told))
         if failed := sorted(task_id for task_id, state in states.items() if state == "failed"):
             ti.xcom_push("return_value", told)
@@ -84,7 +83,19 @@ def add_to(dag: DAG) -> None:
         last.upstream_task_ids.add(leaf.task_id)
 
 
-def merge(ti: Any, states: Mapping[str, str], params: Mapping[str, Any]) -> dict[str, Any]:
+def states_of(ti: Any, later: Collection[str] = ()) -> dict[str, str | None]:
+    """The state of each task of the run, by its id, but of `ti` and of those that come `later`."""
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    left_out = {ti.task_id, *later}
+    return {task_id: state for task_id, state in states.items() if task_id not in left_out}
+
+
+def waiting(states: Mapping[str, str | None]) -> list[str]:
+    """The ids of the tasks that have not ended, sorted."""
+    return sorted(task_id for task_id, state in states.items() if state not in FINISHED)
+
+
+def keep(ti: Any, states: Mapping[str, str], params: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the results of the run of `ti`, whose other tasks ended in these states.
 
     Returns its summary, and where they are.
@@ -92,15 +103,25 @@ def merge(ti: Any, states: Mapping[str, str], params: Mapping[str, Any]) -> dict
     config = settings.load()
     manifest = locate.manifest(config, may_be_old=True)
     planned = planfile.tasks_of(config, ti.dag_id)
-    records = pull(ti, states)
-    others = without_results(planned, states, records)
-    run = f"{ti.dag_id}/{ti.run_id}"
-    artifacts = results.merged(list(records.values()), others, args_of(params), run)
+    artifacts = merge(ti, planned, states, pull(ti, states), params)
     files = {f"{name}.json": json.dumps(artifact) for name, artifact in artifacts.items()}
     ran = artifacts[results.RUN_RESULTS]["results"]
     files["manifest.json"] = json.dumps(results.located(json.loads(manifest.read_bytes()), ran))
     place = write(config.runs, ti.dag_id, ti.run_id, files, config.runs_kept)
     return summary(artifacts) | {"place": place}
+
+
+def merge(
+    ti: Any,
+    planned: Iterable[Task],
+    states: Mapping[str, str],
+    records: Mapping[str, Mapping[str, Any]],
+    params: Mapping[str, Any],
+) -> Results:
+    """The results of the run of `ti`, of whose tasks these are the states and the XComs."""
+    others = without_results(planned, states, records)
+    run = f"{ti.dag_id}/{ti.run_id}"
+    return results.merged(list(records.values()), others, args_of(params), run)
 
 
 def pull(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:

@@ -25,12 +25,15 @@ _TESTS = frozenset(("test", "unit_test"))
 PUBLISH = "asset"
 """The kind of a task without a command: it publishes what several tasks together have tested."""
 
+START, END = HOOKS = ("on-run-start", "on-run-end")
+"""The kinds of the tasks that run the project's hooks, before and after all others of a DAG."""
+
 
 @dataclass(frozen=True)
 class Dag:
     """One DAG. `ask` is its schedule and who asked for it; `awaits` are the assets that the
     schedule waits for; `reads` are pairs of what is read from outside, sorted: a unique id, and
-    the id of its DAG ("" for what has none).
+    the id of its DAG ("" for what has none). With `hooks`, the project's hooks are tasks of it.
     """
 
     id: str
@@ -38,6 +41,7 @@ class Dag:
     awaits: tuple[Asset, ...]
     reads: tuple[tuple[str, str], ...]
     tasks: tuple[Task, ...]
+    hooks: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     order = sorted(members, key=lambda dag_id: (dag_id != BASE, dag_id)) or [BASE]
     found = tuple(_dag(asks[dag_id], dag_id, members[dag_id], graph) for dag_id in order)
     require_no_cycle(found)
-    return found
+    # Only a warm dbt can leave hooks out: those of a cold one run with each command.
+    return tuple(with_hooks(dag, manifest.nodes) for dag in found) if options.warm else found
 
 
 def nearest(nodes: Mapping[str, Node]) -> dict[str, set[str]]:
@@ -209,6 +214,29 @@ def publishing(after: Mapping[str, tuple[str, ...]], graph: _Graph) -> Iterator[
                 outlets=graph.assets([unique_id]),
             ),
         )
+
+
+def with_hooks(dag: Dag, nodes: Mapping[str, Node]) -> Dag:
+    """The DAG with the project's hooks: a task before all others, and one after them."""
+    first, last = (hooks(kind, nodes) for kind in HOOKS)
+    if not dag.tasks or not (first or last):
+        return dag
+    waited_for = {upstream for task in dag.tasks for upstream in task.upstream}
+    leaves = tuple(sorted({task.id for task in dag.tasks} - waited_for))
+    before = tuple(task.id for task in first)
+    tasks = (
+        *first,
+        *(replace(task, upstream=task.upstream or before) for task in dag.tasks),
+        *(replace(task, upstream=leaves) for task in last),
+    )
+    return replace(dag, tasks=tasks, hooks=True)
+
+
+def hooks(kind: str, nodes: Mapping[str, Node]) -> tuple[Task, ...]:
+    """The task that runs the hooks of that kind, if the project or a package of it has any."""
+    ids = tuple(key for key in nodes if key.startswith("operation.") and f"-{kind}-" in key)
+    # No other task's id is without a dot.
+    return (Task(kind.replace("-", "_"), kind, ids[0], (), (), nodes=ids),) if ids else ()
 
 
 def consumers(graph: _Graph) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The last lines of a failed task."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,11 @@ def test_what_is_held_back_is_all_that_is_downstream():
     ]
     assert failure.held_back("a", planned) == ["b", "d", "e", "f"]
     assert failure.held_back("d", planned) == []
+
+
+def test_end_hooks_are_held_back_by_nothing():
+    planned = [task("a"), task("b", "a"), replace(task("on_run_end", "b"), kind="on-run-end")]
+    assert failure.held_back("a", planned) == ["b"]
 
 
 def test_a_failed_test_is_told_with_its_file_its_query_and_where_its_rows_are(tmp_path):

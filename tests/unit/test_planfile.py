@@ -23,6 +23,7 @@ def path(tmp_path):
             config={"meta": {"airflow": {"schedule": "@weekly", "retries": 4}}},
         ),
         member("test.shop.t.0", depends_on={"nodes": ["model.shop.a"]}),
+        member("operation.shop.shop-on-run-start-0"),
     )
     path.write_text(json.dumps(raw(nodes=nodes)))
     planfile.write(path, OPTIONS, planned(path))
@@ -47,6 +48,7 @@ def test_a_single_task_is_read_alone(path):
     for dag_id, task_id in (
         ("dbt_dag", "test.shop.a"),
         ("dbt_dag__weekly", "model.shop.b"),
+        ("dbt_dag__weekly", "on_run_start"),
     ):
         expected = alone(dag_id, task_id, planned(path))
         assert [task.id for task in expected[0].tasks] == [task_id]

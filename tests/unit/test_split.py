@@ -304,3 +304,49 @@ def test_what_is_left_out_is_published_by_nobody():
 def test_a_schedule_in_the_settings_that_is_none_names_the_variable():
     with pytest.raises(ManifestError, match=r"^DBT_SCHEDULE is 'often'; it takes a cron text, "):
         dags(A, RAW, schedule="often")
+
+
+START = node("operation.shop.shop-on-run-start-0")
+LIBRARY_START = node("operation.library.library-on-run-start-0")
+END = node("operation.shop.shop-on-run-end-0", "model.shop.a")
+
+
+def test_hooks_come_before_and_after_all_others_of_each_dag():
+    """Once in each: those of the project and of its packages, whatever they read."""
+    b = node("model.shop.b", "model.shop.a", **WEEKLY)
+    found = dags(RAW, A, TEST_A, b, START, LIBRARY_START, END)
+    assert {dag_id: edges(dag) for dag_id, dag in found.items()} == {
+        "dbt_dag": {
+            "on_run_start": (),
+            "model.shop.a": ("on_run_start",),
+            "test.shop.a": ("model.shop.a",),
+            "on_run_end": ("test.shop.a",),
+        },
+        "dbt_dag__weekly": {
+            "on_run_start": (),
+            "model.shop.b": ("on_run_start",),
+            "on_run_end": ("model.shop.b",),
+        },
+    }
+    assert [dag.hooks for dag in found.values()] == [True, True]
+    first, *_, last = found["dbt_dag"].tasks
+    assert (first.kind, first.nodes) == (
+        "on-run-start",
+        (LIBRARY_START.unique_id, START.unique_id),
+    )
+    assert (last.kind, last.nodes, last.argv) == ("on-run-end", (END.unique_id,), ())
+    assert found["dbt_dag"].reads == dags(RAW, A, TEST_A, b)["dbt_dag"].reads
+
+
+def test_of_hooks_of_one_kind_there_is_one_task():
+    assert list(edges(dags(RAW, A, START)["dbt_dag"])) == ["on_run_start", "model.shop.a"]
+    assert edges(dags(RAW, A, END)["dbt_dag"]) == {
+        "model.shop.a": (),
+        "on_run_end": ("model.shop.a",),
+    }
+
+
+def test_without_hooks_or_tasks_and_where_dbt_is_cold_nothing_runs_hooks_alone():
+    for found in (dags(RAW, A), dags(RAW, A, START, END, warm=False)):
+        assert (edges(found["dbt_dag"]), found["dbt_dag"].hooks) == ({"model.shop.a": ()}, False)
+    assert dags(START)["dbt_dag"].tasks == ()
