@@ -140,9 +140,14 @@ def test_a_warehouse_that_is_restarted_in_the_middle_of_a_model_costs_a_retry(sl
 
 
 def tried(project: Project, **environ: str) -> str:
-    """What a task prints that is run alone in the scheduler's container, and fails."""
+    """What a task prints that is run alone in the scheduler's container, and fails.
+
+    The scheduler would take its run for one of its own, unless the DAG is paused.
+    """
     test = ("airflow", "tasks", "test", DAG, SLOW)
+    project.api(f"dags/{DAG}", {"is_paused": True}, "PATCH")
     done = project.execute("scheduler", *test, environ=environ, check=False)
+    project.api(f"dags/{DAG}", {"is_paused": False}, "PATCH")
     ends = re.findall(r"new_state=(\w+)", done.stdout)  # the command's exit code says nothing
     assert ends in (["failed"], ["up_for_retry"]), done.stdout
     return done.stdout
