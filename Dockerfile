@@ -21,3 +21,8 @@ FROM astrocrpublic.azurecr.io/runtime:3.3-8
 COPY --from=dbt --chown=astro:0 /usr/local/airflow/.dbt .dbt
 # With the packages that `dbt deps` installed there, if dbt_project.yml names no other place.
 COPY --from=dbt --chown=astro:0 /usr/local/airflow/include/dbt include/dbt
+
+# Airflow's supervisor of a task hears that the task's last socket is closed, finds the process not
+# yet gone, and then sleeps for this many seconds (5 by default) with the slot of the executor taken.
+# Tasks of a second feel it. An unreachable API server is borne as long as before: 15 seconds.
+ENV AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL=1 AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS=15

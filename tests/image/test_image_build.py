@@ -114,6 +114,14 @@ def test_everything_runs_and_is_owned_by_the_user_of_the_runtime(project):
     assert project.in_image(owners).stdout.split() == ["astro", "written"]
 
 
+def test_a_task_that_has_ended_frees_its_slot_within_a_second(project):
+    """And as many heartbeats may be lost as before, in seconds."""
+    script = "python -c 'from airflow.sdk.execution_time import supervisor; print({}, {})'".format(
+        "supervisor.MIN_HEARTBEAT_INTERVAL", "supervisor.MAX_FAILED_HEARTBEATS"
+    )
+    assert project.in_image(script).stdout.split()[-2:] == ["1", "15"]
+
+
 def test_no_secret_and_no_host_is_in_the_manifest(project):
     """dbt compiled with the defaults of profiles.yml; what it made has not even those."""
     text = project.in_image("cat .dbt/manifest/manifest.json").stdout
