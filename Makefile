@@ -22,7 +22,7 @@ COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-vers
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-peers bench-file bench-warm manifest lint format pins clean dbt peers browser airflow
+.PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean dbt peers browser airflow
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -66,7 +66,9 @@ image: ## build the image as the Astro CLI would, and say how large it is
 image-test: airflow ## build, start and test the image in real containers (FAULTS=no: nothing is broken)
 	@$(PYTEST) tests/image $(if $(filter no,$(FAULTS)),-k "not ($(FAULT_TESTS))")
 
-bench: airflow ## measure planning
+bench: bench-planning bench-warm bench-file bench-peers ## measure everything (an hour or two)
+
+bench-planning: airflow ## measure planning
 	@$(AIRFLOW) -m benchmarks.planning
 
 bench-peers: peers dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS=50)

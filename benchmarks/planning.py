@@ -1,6 +1,6 @@
 """How long planning takes, beyond reading the JSON, and how the plan grows with the project.
 
-    python -m benchmarks.planning
+    make bench-planning
 
 Prints a table and a line of JSON: seconds are the median of five, with the least and the most.
 """
