@@ -56,4 +56,34 @@ def in_task_process(task_id: str, dag_id: str = "dbt_dag") -> Iterator[None]:
         yield
 
 
+STAND_IN = r"""#!/bin/sh
+mkdir -p "$DBT_TARGET_PATH" "$DBT_LOG_PATH"
+cd "$HERE"
+case "$1" in ls) cat listed; exit "$(cat code)";; esac
+printf '%s\0' $DBT_HOOKS "$@" > ran
+[ ! -e "$DBT_HOOKS_OF" ] || cp "$DBT_HOOKS_OF" told
+[ ! -e run_results.json ] || cp run_results.json "$DBT_TARGET_PATH"
+[ ! -e dbt.log ] || cp dbt.log "$DBT_LOG_PATH"
+exit "$(cat code)"
+"""
+
+
+@pytest.fixture
+def dbt(tmp_path, monkeypatch) -> Path:
+    """The folder of a stand-in for dbt, `bin/dbt`, whose warehouse is a connection.
+
+    It lists `listed`, leaves this folder's `run_results.json` and `dbt.log`, and ends with `code`;
+    `ran` is what it was asked for, `told` what hooks are told.
+    """
+    program = tmp_path / "bin" / "dbt"
+    program.parent.mkdir()
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    (tmp_path / "code").write_text("0")
+    monkeypatch.setenv("DBT_EXECUTABLE", str(program))
+    monkeypatch.setenv("HERE", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://u:hunter2-secret@h:5432/d")
+    return tmp_path
+
+
 GRAPH = Path(__file__).with_name("sample_graph.txt")

@@ -48,19 +48,13 @@ def test_what_was_never_asked_is_empty(wanted):
     assert catalog.read(settings.load()) == {"nodes": {"model.a.b": {}}}
 
 
-def test_it_puts_what_dbt_found_where_it_is_wanted(wanted, monkeypatch, tmp_path):
-    program = tmp_path / "bin" / "dbt"
-    program.parent.mkdir()
-    program.write_text(
+def test_it_puts_what_dbt_found_where_it_is_wanted(wanted, dbt):
+    (dbt / "bin" / "dbt").write_text(
         """#!/bin/sh
         mkdir -p "$DBT_TARGET_PATH"
         cd "$DBT_TARGET_PATH"
         printf '{"nodes": {"%s": "%s"}}' "$WAREHOUSE_HOST" "$*" > catalog.json
         """
     )
-    program.chmod(0o755)
-    monkeypatch.setenv("DBT_EXECUTABLE", str(program))
-    monkeypatch.setenv("DBT_WARM", "false")
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://u:p@h:5432/d")
     catalog.Catalog(task_id=catalog.TASK_ID, connection="warehouse").execute({})
     assert catalog.read(settings.load()) == {"nodes": {"h": "docs generate --no-compile"}}

@@ -33,25 +33,6 @@ class Instance(SimpleNamespace):
         return self.xcoms.get(key)
 
 
-@pytest.fixture
-def dbt(tmp_path, monkeypatch) -> Path:
-    """A stand-in for dbt that leaves `run_results.json` of this folder, and ends with `code`."""
-    program = tmp_path / "bin" / "dbt"
-    program.parent.mkdir()
-    program.write_text(
-        '#!/bin/sh\nmkdir -p "$DBT_TARGET_PATH" "$DBT_LOG_PATH"\ncd "$HERE"\n'
-        '[ -e run_results.json ] && cp run_results.json "$DBT_TARGET_PATH"\n'
-        '[ -e dbt.log ] && cp dbt.log "$DBT_LOG_PATH"\nexit "$(cat code)"\n'
-    )
-    program.chmod(0o755)
-    (tmp_path / "code").write_text("0")
-    monkeypatch.setenv("DBT_EXECUTABLE", str(program))
-    monkeypatch.setenv("DBT_WARM", "false")
-    monkeypatch.setenv("HERE", str(tmp_path))
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://u:hunter2-secret@h:5432/d")
-    return tmp_path
-
-
 def leaves(folder: Path, *found: dict) -> None:
     failed = any(result["status"] in results.FAILED for result in found)
     (folder / "code").write_text("1" if failed else "0")
@@ -80,6 +61,7 @@ def test_dbt_has_the_connection_and_the_paths_of_this_machine_in_its_environment
         "extra": {"sslmode": "require"},
     }
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    monkeypatch.setenv("DBT_WARM", "false")
     program = dbt / "bin" / "dbt"
     program.write_text('#!/bin/sh\nenv > "$HERE/environment"\n')
     before = dict(os.environ)
@@ -99,7 +81,6 @@ def test_dbt_has_the_connection_and_the_paths_of_this_machine_in_its_environment
 
 def test_a_missing_connection_is_named_with_what_defines_it_and_not_tried_again(dbt, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE")
-    (dbt / "bin" / "dbt").write_text('#!/bin/sh\ntouch "$HERE/ran"\n')
     with pytest.raises(AirflowFailException) as error:
         execute(Instance())
     assert str(error.value) == (

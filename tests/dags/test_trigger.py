@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -85,24 +84,6 @@ def test_a_profile_that_cannot_be_read_offers_any_target(tmp_path):
     (tmp_path / "dbt_project.yml").write_text("profile: [")
     assert trigger.targets(tmp_path, tmp_path) == ()
     assert trigger.form(())["target"].schema == {"type": ["null", "string"]}
-
-
-@pytest.fixture
-def dbt(tmp_path, monkeypatch) -> Path:
-    """A stand-in for dbt that writes down the arguments of a command, and lists `listed`."""
-    program = tmp_path / "bin" / "dbt"
-    program.parent.mkdir()
-    program.write_text(
-        '#!/bin/sh\ncd "$HERE"\n'
-        'case "$1" in ls) cat listed; exit "$(cat code)";; esac\n'
-        'printf "%s\\0" "$@" > ran\n'
-    )
-    program.chmod(0o755)
-    (tmp_path / "code").write_text("0")
-    monkeypatch.setenv("DBT_EXECUTABLE", str(program))
-    monkeypatch.setenv("HERE", str(tmp_path))
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://u:p@h:5432/d")
-    return tmp_path
 
 
 def execute(context: dict | None = None, arguments: dict | None = None, **entered) -> DbtOperator:
