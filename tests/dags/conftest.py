@@ -4,12 +4,17 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from include import settings
+from include import settings, trigger
+
+EMPTY = {name: param.value for name, param in trigger.form(()).items()}
+"""The params of a run that nobody has entered anything for."""
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +59,33 @@ def in_task_process(task_id: str, dag_id: str = "dbt_dag") -> Iterator[None]:
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", task_id)
         yield
+
+
+@dataclass
+class Instance:
+    """A task instance that keeps its XComs, in a run whose other tasks have these states, and these
+    results for theirs.
+    """
+
+    task_id: str = "model.jaffle_shop.orders"
+    run_id: str = "r"
+    states: dict[str, str] = field(default_factory=dict)
+    results: dict[str, dict] = field(default_factory=dict)
+    xcoms: dict[str, object] = field(default_factory=dict)
+    dag_id: ClassVar[str] = "dbt_dag"
+    log_url: ClassVar[str] = "http://localhost:8080/dags/dbt_dag"
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict:
+        return {run_ids[0]: self.states | {"run_results": None, self.task_id: "running"}}
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, key: str = "", task_ids: list[str] = (), map_indexes: int = 0):
+        if key:
+            return self.xcoms.get(key)
+        # -1 stands for a task that is not mapped.
+        return [self.results.get(task_id) for task_id in task_ids if map_indexes == -1]
 
 
 STAND_IN = r"""#!/bin/sh

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -15,12 +14,11 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-from include import catalog, results, run_results, settings, trigger
+from include import catalog, results, run_results, settings
 from include.dbt_operator import DbtOperator
 from include.hooks import Hooks
-from tests.dags.conftest import in_task_process, serialized
+from tests.dags.conftest import EMPTY, Instance, in_task_process, serialized
 
-EMPTY = {name: param.value for name, param in trigger.form(()).items()}
 START, END = ("operation.jaffle_shop.jaffle_shop-on-run-start-0", "on-run-end")
 ORDERS = "model.jaffle_shop.orders"
 
@@ -95,24 +93,6 @@ def test_the_catalog_is_asked_for_before_the_last_hooks(hooked, dag, monkeypatch
     assert found.get_task(run_results.TASK_ID).upstream_task_ids == {"on_run_end"}
 
 
-class Run(SimpleNamespace):
-    """The instance of a hooks task, in a run whose other tasks have these states and results."""
-
-    def __init__(self, task_id: str, states: dict[str, str], xcoms: dict) -> None:
-        super().__init__(dag_id="dbt_dag", task_id=task_id, run_id="r", states=states, xcoms=xcoms)
-        self.pushed = {}
-
-    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict:
-        own = {self.task_id: "running", run_results.TASK_ID: None}
-        return {run_ids[0]: self.states | own}
-
-    def xcom_pull(self, task_ids: list[str], map_indexes: int) -> list:
-        return [self.xcoms.get(task_id) for task_id in task_ids]
-
-    def xcom_push(self, key: str, value: object) -> None:
-        self.pushed[key] = value
-
-
 @pytest.fixture
 def execute(hooked, dbt, monkeypatch):
     """Executes a hooks task as Airflow would; returns what dbt has been told."""
@@ -121,7 +101,7 @@ def execute(hooked, dbt, monkeypatch):
 
     def once(kind: str, states: dict[str, str] | None = None, xcoms=(), **entered) -> dict:
         task = Hooks(task_id=kind.replace("-", "_"), kind=kind, connection="warehouse")
-        ti = Run(task.task_id, states or {}, dict(xcoms))
+        ti = Instance(task.task_id, states=states or {}, results=dict(xcoms))
         task.execute({"params": EMPTY | entered, "ti": ti})
         return json.loads((hooked / "told").read_text())
 

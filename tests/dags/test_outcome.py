@@ -5,32 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include import alerts, results, run_results, settings, trigger
+from include import alerts, results, run_results, settings
 from include.dbt_operator import DbtOperator
+from tests.dags.conftest import EMPTY, Instance
 
-EMPTY = {name: param.value for name, param in trigger.form(()).items()}
 NOT_NULL = "test.jaffle_shop.not_null_orders_order_id.cf6c17daed"
-
-
-class Instance(SimpleNamespace):
-    """A task instance that keeps its XComs."""
-
-    def __init__(self) -> None:
-        super().__init__(dag_id="dbt_dag", task_id="model.jaffle_shop.orders", xcoms={})
-        self.log_url = "http://localhost:8080/dags/dbt_dag"
-
-    def xcom_push(self, key: str, value: object) -> None:
-        self.xcoms[key] = value
-
-    def xcom_pull(self, key: str) -> object:
-        return self.xcoms.get(key)
 
 
 def leaves(folder: Path, *found: dict) -> None:
@@ -275,23 +260,6 @@ def test_the_last_task_comes_after_the_leaves_whatever_became_of_them(dag):
     assert last.upstream_task_ids == leaves
 
 
-class Run(SimpleNamespace):
-    """The last task's instance in a run whose tasks have these states and results."""
-
-    def __init__(self, states: dict[str, str], xcoms: dict) -> None:
-        super().__init__(dag_id="dbt_dag", task_id="run_results", run_id="../r 1")
-        self.states, self.xcoms, self.pushed = states, xcoms, {}
-
-    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict:
-        return {run_ids[0]: self.states | {"run_results": "running"}}
-
-    def xcom_pull(self, task_ids: list[str], map_indexes: int) -> list:
-        return [self.xcoms.get(task_id) for task_id in task_ids]
-
-    def xcom_push(self, key: str, value: object) -> None:
-        self.pushed[key] = value
-
-
 @pytest.fixture
 def poke(monkeypatch, tmp_path):
     """Pokes the last task of a run; the results are kept in `tmp_path`."""
@@ -299,8 +267,8 @@ def poke(monkeypatch, tmp_path):
     monkeypatch.setenv("DBT_RUNS_KEPT", "2")
 
     def once(states: dict[str, str], run_id: str = "../r 1", **xcoms):
-        ti = Run(states, {name.replace("__", "."): found for name, found in xcoms.items()})
-        ti.run_id = run_id
+        found = {name.replace("__", "."): result for name, result in xcoms.items()}
+        ti = Instance("run_results", run_id, states, found)
         with DAG("dbt_dag"):
             last = run_results.RunResults(task_id="run_results")
         return last.poke({"ti": ti, "params": EMPTY}), ti

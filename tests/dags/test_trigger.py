@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include import trigger
 from include.dbt_operator import DbtOperator
+from tests.dags.conftest import EMPTY
 
 NASTY = [
     "a b",
@@ -32,7 +33,6 @@ NASTY = [
     "!!",
     "*",
 ]
-EMPTY = {name: param.value for name, param in trigger.form(()).items()}
 
 
 def test_the_form_offers_what_dbt_takes_and_the_targets_of_the_profile(dag):
