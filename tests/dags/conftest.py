@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 
 from include import settings, trigger
 
@@ -27,6 +28,13 @@ def dagbag() -> DagBag:
 def dag(dagbag):
     assert dagbag.import_errors == {}
     return dagbag.dags["dbt_dag"]
+
+
+def parsed() -> DAG:
+    """`dbt_dag` as its file says that it is now."""
+    bag = DagBag(str(settings.ROOT / "dags"))
+    assert bag.import_errors == {}
+    return bag.dags["dbt_dag"]
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
 from include import catalog, run_results, settings
-from tests.dags.conftest import in_task_process
+from tests.dags.conftest import in_task_process, parsed
 
 
 @pytest.fixture
@@ -14,12 +13,6 @@ def wanted(monkeypatch, tmp_path):
     place = tmp_path / "catalog.json"
     monkeypatch.setenv("DBT_DOCS_CATALOG", str(place))
     return place
-
-
-def parsed():
-    bag = DagBag(str(settings.ROOT / "dags"))
-    assert bag.import_errors == {}
-    return bag.dags["dbt_dag"]
 
 
 def test_without_a_place_for_it_there_is_no_such_task(dag):

@@ -12,14 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
 from include import run_results, settings, staleness
 from include.dbt_operator import DbtOperator, require_dbt
-from tests.dags.conftest import GRAPH, in_task_process, serialized
+from tests.dags.conftest import GRAPH, in_task_process, parsed, serialized
 
 
 def test_the_dag_folder_has_no_import_errors(dagbag):
@@ -110,13 +109,8 @@ def test_nothing_of_the_connection_is_in_the_dag_nor_in_what_airflow_renders(dag
 
 
 SERIALIZE = """
-from airflow.dag_processing.dagbag import DagBag
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, CronTriggerTimetable
-from tests.dags.conftest import serialized
-bag = DagBag("dags")
-assert not bag.import_errors, bag.import_errors
-open("serialized.json", "w").write(serialized(bag.dags["dbt_dag"]))
+from tests.dags.conftest import parsed, serialized
+open("serialized.json", "w").write(serialized(parsed()))
 """
 
 
@@ -151,9 +145,7 @@ def test_the_serialized_dag_is_the_same_in_another_checkout_with_another_hash_se
 def test_a_task_process_builds_only_its_own_task():
     """Every task process reads the DAG file again; Airflow says which task it is for."""
     with in_task_process("model.jaffle_shop.orders"):
-        bag = DagBag(str(settings.ROOT / "dags"))
-    assert bag.import_errors == {}
-    assert bag.dags["dbt_dag"].task_ids == ["model.jaffle_shop.orders"]
+        assert parsed().task_ids == ["model.jaffle_shop.orders"]
 
 
 @pytest.mark.parametrize(
@@ -197,24 +189,20 @@ def copied(monkeypatch, tmp_path):
     return project
 
 
-def read() -> DAG:
-    return DagBag(str(settings.ROOT / "dags")).dags["dbt_dag"]
-
-
 def test_a_dbt_project_that_is_not_the_manifests_is_told_in_the_page_and_the_tags(copied, dag):
-    fresh = read()
+    fresh = parsed()
     assert (fresh.tags, fresh.doc_md) == ({"dbt"}, dag.doc_md)
     (copied / "models" / "added.sql").write_text("select 1 as id")
-    stale = read()
+    stale = parsed()
     assert stale.tags == {"dbt", "stale manifest"}
     assert stale.doc_md == staleness.notice(["models/added.sql"]) + dag.doc_md
-    assert serialized(stale) == serialized(read())
+    assert serialized(stale) == serialized(parsed())
 
 
 def test_a_task_process_does_not_look_at_the_dbt_project(copied, monkeypatch):
     monkeypatch.setattr(staleness, "files", None)
     with in_task_process("model.jaffle_shop.orders"):
-        assert read().task_ids == ["model.jaffle_shop.orders"]
+        assert parsed().task_ids == ["model.jaffle_shop.orders"]
 
 
 def test_a_missing_dbt_is_named_with_the_command_that_installs_it():
@@ -232,7 +220,7 @@ def test_what_dbts_yaml_says_of_a_model_is_what_its_operators_have(errors_with, 
     }
     (tmp_path / "manifest.json").write_text(json.dumps(raw))
     assert errors_with(DBT_MANIFEST=tmp_path / "manifest.json") == []
-    tasks = DagBag(str(settings.ROOT / "dags")).dags["dbt_dag"].task_dict
+    tasks = parsed().task_dict
     found = {
         name: (tasks[name].pool, tasks[name].pool_slots, tasks[name].execution_timeout)
         for name in ("model.jaffle_shop.orders", "test.jaffle_shop.orders")
@@ -253,7 +241,7 @@ def test_what_runs_no_dbt_takes_no_slot_of_the_pool(errors_with, tmp_path):
     exposure["config"]["meta"] = {"airflow": {"pool": "heavy", "priority_weight": 3}}
     (tmp_path / "manifest.json").write_text(json.dumps(raw))
     assert errors_with(DBT_MANIFEST=tmp_path / "manifest.json", DBT_POOL="dbt") == []
-    tasks = DagBag(str(settings.ROOT / "dags")).dags["dbt_dag"].tasks
+    tasks = parsed().tasks
     others = {t.task_id: t.pool for t in tasks if t.pool != "dbt"}
     assert others == {t.task_id: "default_pool" for t in tasks if not isinstance(t, DbtOperator)}
     (published,) = (t for t in tasks if t.task_id == exposure["unique_id"])

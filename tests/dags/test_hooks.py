@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -17,7 +16,7 @@ from airflow.sdk.exceptions import (
 from include import catalog, results, run_results, settings
 from include.dbt_operator import DbtOperator
 from include.hooks import Hooks
-from tests.dags.conftest import EMPTY, Instance, in_task_process, serialized
+from tests.dags.conftest import EMPTY, Instance, in_task_process, parsed, serialized
 
 START, END = ("operation.jaffle_shop.jaffle_shop-on-run-start-0", "on-run-end")
 ORDERS = "model.jaffle_shop.orders"
@@ -40,12 +39,6 @@ def hooked(monkeypatch, tmp_path) -> Path:
     (tmp_path / "manifest.json").write_text(json.dumps(raw))
     monkeypatch.setenv("DBT_MANIFEST", str(tmp_path / "manifest.json"))
     return tmp_path
-
-
-def parsed():
-    bag = DagBag(str(settings.ROOT / "dags"))
-    assert bag.import_errors == {}
-    return bag.dags["dbt_dag"]
 
 
 def test_a_project_without_hooks_has_no_tasks_for_them(dag):
