@@ -96,6 +96,12 @@ class Instance:
         return [self.results.get(task_id) for task_id in task_ids if map_indexes == -1]
 
 
+def record(*found: dict) -> dict:
+    """The XCom of a task of which dbt said this."""
+    metadata = {"generated_at": "2026-01-01T00:00:00Z"}
+    return {"artifact": "run_results", "metadata": metadata, "results": list(found)}
+
+
 STAND_IN = r"""#!/bin/sh
 mkdir -p "$DBT_TARGET_PATH" "$DBT_LOG_PATH"
 cd "$HERE"

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import (
 from include import catalog, results, run_results, settings
 from include.dbt_operator import DbtOperator
 from include.hooks import Hooks
-from tests.dags.conftest import EMPTY, Instance, in_task_process, parsed, serialized
+from tests.dags.conftest import EMPTY, Instance, in_task_process, parsed, record, serialized
 
 START, END = ("operation.jaffle_shop.jaffle_shop-on-run-start-0", "on-run-end")
 ORDERS = "model.jaffle_shop.orders"
@@ -99,11 +99,6 @@ def execute(hooked, dbt, monkeypatch):
         return json.loads((hooked / "told").read_text())
 
     return once
-
-
-def record(*found: dict) -> dict:
-    metadata = {"generated_at": "2026-01-01T00:00:00Z"}
-    return {"artifact": "run_results", "metadata": metadata, "results": list(found)}
 
 
 BUILT = results.without_result(ORDERS, "success", "SELECT 9")

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include import alerts, results, run_results, settings
 from include.dbt_operator import DbtOperator
-from tests.dags.conftest import EMPTY, Instance
+from tests.dags.conftest import EMPTY, Instance, record
 
 NOT_NULL = "test.jaffle_shop.not_null_orders_order_id.cf6c17daed"
 
@@ -276,13 +276,6 @@ def poke(monkeypatch, tmp_path):
     return once
 
 
-SUCCESS = {
-    "artifact": "run_results",
-    "metadata": {"generated_at": "2026-01-01T00:00:00Z"},
-    "results": [results.without_result("seed.jaffle_shop.raw_orders", "success")],
-}
-
-
 def test_the_last_task_waits_for_a_branch_that_is_still_at_work(poke, tmp_path):
     assert poke({"a": "upstream_failed", "b": "running", "c": None})[0] is False
     assert list(tmp_path.iterdir()) == []
@@ -291,7 +284,9 @@ def test_the_last_task_waits_for_a_branch_that_is_still_at_work(poke, tmp_path):
 def test_results_are_kept_by_run_and_as_the_latest_with_the_manifest_beside_them(poke, tmp_path):
     done, _ = poke(
         {"seed.jaffle_shop.raw_orders": "success", "model.jaffle_shop.orders": "skipped"},
-        seed__jaffle_shop__raw_orders=SUCCESS,
+        seed__jaffle_shop__raw_orders=record(
+            results.without_result("seed.jaffle_shop.raw_orders", "success")
+        ),
     )
     place = tmp_path / "dag_id=dbt_dag" / "run_id=..%2Fr%201"
     assert done.xcom_value == {
