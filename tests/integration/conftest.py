@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
-from installation import finish, start
+from installation import dbt_beside, finish, start, up
 
 from include import settings
+from scripts.local.api import Api
 from scripts.local.places import Places, places
 
 STUB_DBT = f"""\
@@ -39,6 +41,35 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     state = tmp_path_factory.mktemp("state") / f"a {'long ' * 20}path"
     yield places(str(state))
     start("down", at=places(str(state))).wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the results of runs are kept."""
+    return tmp_path_factory.mktemp("all runs")
+
+
+@pytest.fixture(scope="module")
+def environment(project: Path, runs: Path, tmp_path_factory) -> dict[str, str]:
+    """The environment of an Airflow that is about the `project` of the file."""
+    return {
+        "DBT_PROJECT_DIR": str(project),
+        "DBT_PROFILES_DIR": str(project),
+        "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
+        "DBT_RUNS": str(runs),
+    }
+
+
+@pytest.fixture(scope="module")
+def api(at: Places, environment: dict[str, str]) -> Api:
+    """Airflow, as `make up` starts it in the `environment` of the file."""
+    return up(at, environment)[0]
+
+
+@pytest.fixture(scope="module")
+def dbt(at: Places, api, project: Path, tmp_path_factory) -> Callable[..., tuple[str, dict]]:
+    """Runs dbt beside Airflow on the `project` of the file; see `dbt_beside`."""
+    return dbt_beside(at, project, tmp_path_factory.mktemp("target"))
 
 
 @pytest.fixture

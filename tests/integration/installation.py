@@ -86,6 +86,15 @@ def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
     return process.returncode, output
 
 
+def up(at: Places, environment: Mapping[str, str]) -> tuple[Api, str]:
+    """Airflow, as `make up` starts it, and what that printed."""
+    code, output = finish(start("up", "--port", "9200", at=at, environment=environment))
+    assert code == 0, output
+    found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
+    found.log_in()
+    return found, output
+
+
 def wait_for(sign_of_life: str, process: subprocess.Popen) -> None:
     """Read what the process prints until that is in it."""
     seen = ""

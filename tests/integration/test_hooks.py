@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from installation import dbt_beside, finish, start, triggered, write_project
+from installation import triggered, write_project
 
 from scripts.local import postgres
 from scripts.local.api import Api
@@ -100,27 +100,9 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def api(at, project, runs, tmp_path_factory) -> Api:
-    """Airflow, as `make up` starts it."""
-    environment = {
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
-        "DBT_RETRIES": "1",
-        "DBT_RETRY_DELAY": "1",
-        "DBT_RUNS": str(runs),
-        "DBT_SCHEDULE": "none",
-    }
-    code, output = finish(start("up", "--port", "9500", at=at, environment=environment))
-    assert code == 0, output
-    found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
-    found.log_in()
-    return found
+def environment(environment) -> dict[str, str]:
+    """Tasks are tried twice, one right after the other, and runs are triggered by tests alone."""
+    return environment | {"DBT_RETRIES": "1", "DBT_RETRY_DELAY": "1", "DBT_SCHEDULE": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +116,8 @@ def ask(at, api) -> Callable[[str], list[tuple]]:
 
 
 @pytest.fixture(scope="module")
-def build(at, api, project, tmp_path_factory) -> Callable[..., dict[str, str]]:
+def build(dbt) -> Callable[..., dict[str, str]]:
     """Runs the real `dbt build` into the schema `ci`; returns the statuses of nodes."""
-    dbt = dbt_beside(at, project, tmp_path_factory.mktemp("target"))
     return lambda *arguments: dbt("build", "--target", "ci", *arguments)[1]
 
 

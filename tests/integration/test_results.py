@@ -9,13 +9,13 @@ from __future__ import annotations
 import email
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.policy import default
 from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from installation import dbt_beside, finish, start, triggered, write_project
+from installation import triggered, write_project
 
 from include import settings
 from scripts.local import postgres
@@ -81,18 +81,9 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("all runs")
-
-
-@pytest.fixture(scope="module")
-def environment(project, runs, mails, tmp_path_factory) -> dict[str, str]:
-    return {
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
+def environment(environment, mails) -> dict[str, str]:
+    return environment | {
         "DBT_RETRIES": "0",
-        "DBT_RUNS": str(runs),
         "DBT_FAILING_ROWS": "3",
         "DBT_ALERT_NOTIFIER": "airflow.providers.smtp.notifications.smtp.SmtpNotifier",
         "DBT_ALERT_ARGUMENTS": '{"to": "team@example.com", "from_email": "airflow@example.com"}',
@@ -106,16 +97,6 @@ def environment(project, runs, mails, tmp_path_factory) -> dict[str, str]:
             }
         ),
     }
-
-
-@pytest.fixture(scope="module")
-def api(at, environment) -> Api:
-    """Airflow, as `make up` starts it."""
-    code, output = finish(start("up", "--port", "9300", at=at, environment=environment))
-    assert code == 0, output
-    found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
-    found.log_in()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -277,11 +258,6 @@ def test_failures_and_warnings_are_mailed_and_no_secret_is(api, failed, mails, a
 def state(runs, failed) -> Path:
     """The folder of the failed run."""
     return runs / "dag_id=dbt_dag" / f"run_id={failed}"
-
-
-@pytest.fixture(scope="module")
-def dbt(at: Places, project, tmp_path_factory) -> Callable[..., tuple[str, dict[str, str]]]:
-    return dbt_beside(at, project, tmp_path_factory.mktemp("target"))
 
 
 READ = """

@@ -39,23 +39,8 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(project, tmp_path_factory) -> dict[str, str]:
-    return {
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
-        "DBT_RETRY_DELAY": "1",
-    }
-
-
-@pytest.fixture(scope="module")
-def api(at, environment) -> Api:
-    """Airflow, as `make up` starts it."""
-    code, output = finish(start("up", "--port", "9200", at=at, environment=environment))
-    assert code == 0, output
-    found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
-    found.log_in()
-    return found
+def environment(environment) -> dict[str, str]:
+    return environment | {"DBT_RETRY_DELAY": "1"}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from installation import finish, start
+from installation import up
 
 from scripts.local.api import Api
 from scripts.local.places import PROJECT
@@ -29,11 +29,8 @@ def api(at, tmp_path) -> Api:
         "DBT_MANIFEST": str(tmp_path / "manifest" / "manifest.json"),
         "DBT_SCHEDULE": "none",
     }
-    code, output = finish(start("up", "--port", "9400", at=at, environment=environment))
-    assert code == 0, output
+    found, output = up(at, environment)
     assert "Switched on: dbt_dag, dbt_dag__marts." in output
-    found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
-    found.log_in()
     return found
 
 
