@@ -114,6 +114,24 @@ def triggered(api: Api, run_id: str, **params: object) -> str:
     return state
 
 
+def xcom(api: Api, run_id: str, task_id: str, key: str = "return_value"):
+    """What a task has left for others."""
+    entry = f"taskInstances/{task_id}/xcomEntries/{key}?stringify=false"
+    return api.call("GET", f"{api._run(run_id)}/{entry}")["value"]
+
+
+def log_of(at: Places, run_id: str, task_id: str) -> list[dict]:
+    """The lines of the log of a task that was tried once."""
+    (file,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}" / f"task_id={task_id}").glob("*.log")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """The status of each node in the results that were left in this folder."""
+    found = json.loads((folder / "run_results.json").read_bytes())["results"]
+    return {result["unique_id"]: result["status"] for result in found}
+
+
 def dbt_beside(
     at: Places, project: Path, target: Path
 ) -> Callable[..., tuple[str, dict[str, str]]]:
@@ -134,9 +152,7 @@ def dbt_beside(
     def run(*arguments: str) -> tuple[str, dict[str, str]]:
         command = [settings.load().dbt, "--quiet", *arguments]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
-        results = target / "run_results.json"
-        found = json.loads(results.read_bytes())["results"] if results.exists() else []
-        return done.stdout, {result["unique_id"]: result["status"] for result in found}
+        return done.stdout, statuses(target) if (target / "run_results.json").exists() else {}
 
     return run
 

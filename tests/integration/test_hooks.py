@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from installation import triggered, write_project
+from installation import log_of, statuses, triggered, write_project, xcom
 
 from scripts.local import postgres
 from scripts.local.api import Api
@@ -152,9 +152,7 @@ def states(api: Api, run_id: str) -> dict[str, str]:
 
 
 def results_of(runs: Path, run_id: str) -> dict[str, str]:
-    file = runs / "dag_id=dbt_dag" / f"run_id={run_id}" / "run_results.json"
-    found = json.loads(file.read_bytes())["results"]
-    return {result["unique_id"]: result["status"] for result in found}
+    return statuses(runs / "dag_id=dbt_dag" / f"run_id={run_id}")
 
 
 def logs(at: Places, run_id: str) -> list[str]:
@@ -234,13 +232,8 @@ def test_hooks_of_a_triggered_run_are_about_what_it_selects(empty, api, ask, bui
 
 
 def test_a_hook_that_failed_is_named_where_a_person_looks(api, at):
-    summary = api.call(
-        "GET",
-        f"{api._run('some')}/taskInstances/run_results/xcomEntries/return_value?stringify=false",
-    )
-    assert summary["value"]["failed"].keys() == {ENDS[-1]}
-    (file,) = (at.logs / "dag_id=dbt_dag" / "run_id=some" / "task_id=on_run_end").glob("*.log")
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert xcom(api, "some", "run_results")["failed"].keys() == {ENDS[-1]}
+    lines = log_of(at, "some", "on_run_end")
     (said,) = (line["error_detail"][0]["exc_value"] for line in lines if "error_detail" in line)
     assert said.splitlines() == [
         f"{ENDS[-1]}: error",

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from installation import triggered, write_project
+from installation import log_of, statuses, triggered, write_project, xcom
 
 from include import settings
 from scripts.local import postgres
-from scripts.local.api import Api
 from scripts.local.environment import load_secrets
 from scripts.local.places import Places
 from scripts.local.ports import free_port
@@ -106,16 +105,6 @@ def failed(api, at: Places) -> str:
     password = load_secrets(at)["warehouse"]
     assert triggered(api, run_id, vars={"word": f"is {password}"}) == "failed"
     return run_id
-
-
-def xcom(api: Api, run_id: str, task_id: str, key: str = "return_value"):
-    entry = f"taskInstances/{task_id}/xcomEntries/{key}?stringify=false"
-    return api.call("GET", f"{api._run(run_id)}/{entry}")["value"]
-
-
-def log_of(at: Places, run_id: str, task_id: str) -> list[dict]:
-    (file,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}" / f"task_id={task_id}").glob("*.log")
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def last_words(at: Places, run_id: str, task_id: str) -> str:
@@ -278,8 +267,7 @@ def test_dbt_itself_accepts_the_results_and_the_manifest(state):
 
 def test_the_results_are_those_of_one_dbt_build(state, dbt):
     built = dbt("build", "--vars", '{"word": "is", "nap": 0}', "--target", "ci")[1]
-    found = json.loads((state / "run_results.json").read_bytes())["results"]
-    assert {result["unique_id"]: result["status"] for result in found} == built
+    assert statuses(state) == built
 
 
 def test_dbt_lists_what_failed_and_what_is_behind_it(state, dbt):
