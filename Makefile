@@ -71,7 +71,7 @@ bench: bench-planning bench-warm bench-file bench-peers ## measure everything (a
 bench-planning: airflow ## measure planning
 	@$(AIRFLOW) -m benchmarks.planning
 
-bench-peers: peers dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS=50)
+bench-peers: peers dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS="20 50")
 	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m benchmarks.dag_run --models $(MODELS)
 
 bench-file: peers ## measure the DAG file beside those of Cosmos and of the plain way

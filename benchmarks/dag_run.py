@@ -1,11 +1,12 @@
 """Wall and CPU seconds of one DAG run, this project beside its peers, in one go.
 
-    make bench-peers            # MODELS=50 by default
+    make bench-peers            # MODELS="20 50": at both sizes, and how it grows; 50 by default
 
 Every contender runs the same generated dbt project (each model with one test) on the same embedded
 Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. Each gets an Airflow
 of its own, started before the clock. Its first run is a row of its own: this project's starts the
 warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest).
+"floor" is how many times the floor's wall time that is, of its first run or of those that follow.
 CPU is what all processes of the machine used meanwhile, so nothing else should be at work on it.
 Prints a table and a line of JSON.
 """
@@ -21,7 +22,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,7 @@ HERE = Path(__file__).resolve().parent
 PARALLELISM = 8
 SECONDS = 3600
 LONG = 150  # seconds of a first run that is the only one
+FIRST = ", first run"
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def measure(contender: Contender, at: Places, given: dict[str, str], runs: int) 
     """
     with airflow_of(contender, at, given) as api:
         first = once(contender, api)
-        yield row(f"{contender.name}, first run", [first])
+        yield row(f"{contender.name}{FIRST}", [first])
         if first["wall"] < LONG and runs:
             yield row(contender.name, [once(contender, api) for _ in range(runs)])
 
@@ -203,17 +205,12 @@ def dbt_build(at: Places, given: dict[str, str]) -> dict:
         postgres.stop(at)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=50)
-    parser.add_argument("--runs", type=int, default=3, help="after the first one")
-    parser.add_argument("--only", nargs="*", help="parts of the contenders' names")
-    options = parser.parse_args()
+def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
+    """The rows of a project of so many models, shown as they come."""
     rows = []
-    print(f"{'seconds':>24}{'CPU seconds':>24} tasks")
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         at = Places(PROJECT, Path(scratch) / "state")
-        project = generate(Path(scratch) / "gen", options.models)
+        project = generate(Path(scratch) / "gen", models)
         given = {
             "DBT_EXECUTABLE": str(settings.load().dbt),
             "DBT_PROJECT_DIR": str(project),
@@ -224,19 +221,54 @@ def main() -> None:
             build_manifest.build(settings.load(os.environ | given))
         Path(scratch).chmod(0o755)
         for contender in CONTENDERS:
-            if not options.only or any(part in contender.name for part in options.only):
-                for found in measure(contender, at, given, options.runs):
-                    rows.append(found)
-                    show(found)
-        rows.append(dbt_build(at, given))
-        show(rows[-1])
-    about = figures.machine("apache-airflow", "astronomer-cosmos")
-    print(json.dumps({"benchmark": "dag_run", **about, "models": options.models, "rows": rows}))
+            if not only or any(part in contender.name for part in only):
+                for found in measure(contender, at, given, runs):
+                    rows.append({"models": models, **found})
+                    show(rows[-1], rows)
+        rows.append({"models": models, **dbt_build(at, given)})
+        show(rows[-1], rows)
+    return rows
 
 
-def show(found: dict) -> None:
+def show(found: dict, rows: Sequence[dict]) -> None:
+    """A row, and how many times the first of the rows like it, the floor's, it takes."""
     cells = "".join(f"{figures.shown(found[key], 1):>24}" for key in ("wall", "cpu"))
-    print(f"{cells}{found['tasks']:6}  {found['name']}, n={found['wall']['n']}", flush=True)
+    floor = next((r for r in rows if is_first(r) == is_first(found)), rows[0])
+    times = found["wall"]["median"] / floor["wall"]["median"]
+    name = f"{found['name']}, n={found['wall']['n']}"
+    print(f"{found['models']:6}{cells}{times:8.2f}{found['tasks']:6}  {name}", flush=True)
+
+
+def is_first(found: dict) -> bool:
+    return found["name"].endswith(FIRST)
+
+
+def growth(rows: Sequence[dict], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
+    """The exponents of what was measured at each of the sizes."""
+    found = {(row["name"], row["models"]): row for row in rows}
+    return {
+        name: {
+            key: figures.exponent(sizes, [found[name, size][key]["median"] for size in sizes])
+            for key in ("wall", "cpu")
+        }
+        for name in dict.fromkeys(row["name"] for row in rows)
+        if all((name, size) in found for size in sizes)
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, nargs="+", default=[50])
+    parser.add_argument("--runs", type=int, default=3, help="after the first one")
+    parser.add_argument("--only", nargs="*", default=(), help="parts of the contenders' names")
+    options = parser.parse_args()
+    print(f"models{'seconds':>24}{'CPU seconds':>24}   floor tasks")
+    rows = [row for models in options.models for row in compare(models, options.runs, options.only)]
+    found = {"benchmark": "dag_run", **figures.machine("apache-airflow", "astronomer-cosmos")}
+    if len(options.models) > 1:
+        found["growth"] = growth(rows, options.models)
+        print("grows with the number of models to the power of", found["growth"])
+    print(json.dumps({**found, "rows": rows}))
 
 
 if __name__ == "__main__":
