@@ -28,6 +28,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from types import SimpleNamespace
 
 import dbt.mp_context
 import dbt.task
@@ -36,7 +37,8 @@ import networkx
 import repeated
 import wire
 from dbt import compilation, plugins
-from dbt.adapters.base import BaseAdapter, BaseRelation
+from dbt.adapters.base.query_headers import MacroQueryStringSetter
+from dbt.adapters.contracts.connection import QueryComment
 from dbt.adapters.factory import FACTORY, get_adapter, load_plugin
 from dbt.artifacts.resources.v1.components import Contract
 from dbt.cli.main import cli
@@ -44,7 +46,6 @@ from dbt.config import RuntimeConfig
 from dbt.constants import DEFAULT_ENV_PLACEHOLDER
 from dbt.context.query_header import generate_query_header_context
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import ManifestNode
 from dbt.contracts.project import (
     Configuration,
     PackageConfig,
@@ -58,7 +59,7 @@ from dbt.graph import Graph
 from dbt.jsonschemas.jsonschemas import project_schema
 from dbt.parser import manifest as parser
 from dbt.task import runnable
-from dbt_common.clients.jinja import template_cache
+from dbt_common.clients.jinja import get_template, template_cache
 from dbt_common.dataclass_schema import dbtClassMixin
 from dotenv import find_dotenv, load_dotenv
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -82,7 +83,6 @@ MADE_LATE = (
 IMPORTED_LATE = (
     "encodings.utf_8_sig", "google.protobuf.descriptor_pb2", "multiprocessing.dummy",
 )  # fmt: skip
-CACHE_SCHEMAS = BaseAdapter._get_cache_schemas
 NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
 
 
@@ -211,9 +211,16 @@ def rehearse_with(manifest: Manifest) -> Iterator[bool]:
     for member in members:
         member.to_dict(omit_none=True)
         yield True
+    with contextlib.suppress(Exception):  # it compiles, and then finds no target
+        MacroQueryStringSetter(SimpleNamespace(query_comment=QueryComment()), {})
+    # Where one is used, dbt says what is wrong with it.
     for macro in manifest.macros.values():
-        with contextlib.suppress(Exception):  # where it is called, dbt says what is wrong with it
+        with contextlib.suppress(Exception):
             template_cache.get_node_template(macro)
+        yield True
+    for node in manifest.nodes.values():
+        with contextlib.suppress(Exception):
+            get_template(node.raw_code, {})
         yield True
 
 
@@ -370,21 +377,7 @@ def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
     parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
-    BaseAdapter._get_cache_schemas = distinct_schemas
     repeated.install_in_child()
-
-
-def distinct_schemas(adapter: BaseAdapter, nodes: Iterable) -> set[BaseRelation]:
-    """BaseAdapter._get_cache_schemas, for one node of each schema instead of for all nodes."""
-    if adapter.Relation.create_from.__func__ is BaseRelation.create_from.__func__:
-        nodes = {repr(schema_of(node)): node for node in nodes}.values()
-    return CACHE_SCHEMAS(adapter, nodes)
-
-
-def schema_of(node: ManifestNode) -> tuple:
-    """What BaseRelation.create_from makes a relation of, but for the node's own name."""
-    catalog = node.catalog_name if hasattr(node, "catalog_name") else node.config.get("catalog")
-    return node.database, node.schema, node.quoting_dict, catalog
 
 
 def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) -> Manifest:

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterable
 
 import sqlparse.lexer
+from dbt.config.project import Project
+from dbt.config.runtime import RuntimeConfig
 from dbt.plugins.manager import PluginManager
 from dbt.tracking import track_behavior_change_warn
 from dbt_common import behavior_flags
 from dbt_common.clients import agate_helper
+from dbt_common.clients.jinja import MacroFuzzEnvironment
 from dbt_common.events import functions
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
@@ -19,6 +22,8 @@ from dbt_common.events.logger import PRINT_EVENT_NAMES
 from dbt_common.exceptions import base
 
 FIRE_EVENT = EventManager.fire_event
+COMPILE = MacroFuzzEnvironment.compile
+CODE: dict[str, object] = {}
 TYPE_TESTER = functools.cache(agate_helper.build_type_tester)
 
 
@@ -30,11 +35,24 @@ def install_in_parent() -> None:
     behavior_flags.BehaviorFlagRendered._default_source = staticmethod(source)
     agate_helper.build_type_tester = type_tester
     EventManager.fire_event = fire_event
+    MacroFuzzEnvironment.compile = compile_template
+    # What a package's file and the profile say was checked where it was read. dbt checks twice more
+    # what it made of that, for each package ("sanity check" in PartialProject.create_project).
+    Project.validate = RuntimeConfig.validate = lambda project: None
 
 
 def install_in_child() -> None:
     """For what depends on the environment of a command, which has come by now."""
     base.env_secrets = functions.env_secrets = functools.cache(base.env_secrets)
+
+
+def compile_template(environment: MacroFuzzEnvironment, source: object, *rest, **options):
+    """Environment.compile, once for each text: nothing of the environment goes into the code."""
+    if rest or options or not isinstance(source, str):
+        return COMPILE(environment, source, *rest, **options)
+    if source not in CODE:
+        CODE[source] = COMPILE(environment, source)
+    return CODE[source]
 
 
 def source() -> str:
