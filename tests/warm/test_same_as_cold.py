@@ -60,6 +60,32 @@ def test_secret_in_an_error_is_not_shown(warm, shop):
 
 
 @pytest.mark.parametrize(
+    ("file", "text", "wrong"),
+    [
+        ("dbt_project.yml", "name: shop", "name: shop\nmodel-paths: 7"),
+        ("dbt_project.yml", "name: shop", "name: shop\nquoting: {database: [1]}"),
+        ("dbt_project.yml", "name: shop", "name: shop\nvars: 7"),
+        ("dbt_project.yml", "name: shop", "name: shop\nrequire-dbt-version: '<1.0.0'"),
+        ("dbt_project.yml", "name: shop", "name: shop\ndispatch: [{macro_namespace: dbt}]"),
+        ("profiles.yml", "threads: 1", "threads: many"),
+        ("profiles.yml", "port: 5432", "port: {}"),
+    ],
+    ids=lambda value: value.rpartition("\n")[2],
+)
+def test_wrong_project(warm, shop, file, text, wrong):
+    """What dbt does not allow in a project's file or a profile is told as ever."""
+    warm.run(shop, "ls", "--select", "one")
+    path = shop / file
+    path.write_text(path.read_text().replace(text, wrong, 1))
+    ends = []
+    for given in ({}, {"DBT_WARM": "false"}):
+        result = warm.run(shop, "run", "--select", "one", **given)
+        ends.append((result.code, result.cold, plain_log(result.text, result.target)))
+    assert ends[0] == ends[1]
+    assert ends[0][0] == 2
+
+
+@pytest.mark.parametrize(
     ("level", "compared", "there"),
     [
         ("debug", r"SQL status.*|On \w.*", "SQL status"),  # a cold one also says how it parses
