@@ -19,7 +19,7 @@ except ImportError:
 
 READY, COLD, GO, EXIT = b"R", b"C", b"G", b"X"
 LONGEST_PATH = 100  # of a socket: sun_path holds 108 bytes on Linux, 104 elsewhere
-CODE = ("wire.py", "server.py", "child.py", "repeated.py")  # of a parent and its children
+CODE = ("wire.py", "server.py", "child.py", "hooks.py", "repeated.py")  # of all but the client
 BIRTH = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
 
 
@@ -35,8 +35,7 @@ def identity(real_dbt: str) -> tuple:
     here = os.path.dirname(os.path.abspath(__file__))
     venv = os.path.dirname(os.path.dirname(os.path.realpath(real_dbt)))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    names = ("wire.py", "server.py", "child.py", "hooks.py", "repeated.py")
-    code = [os.path.join(here, name) for name in names]
+    code = [os.path.join(here, name) for name in CODE]
     installed = [real_dbt, os.path.join(venv, "lib", version, "site-packages")]
     return (
         os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename,

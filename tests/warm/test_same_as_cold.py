@@ -75,12 +75,15 @@ def test_secret_in_an_error_is_not_shown(warm, shop):
 def test_wrong_project(warm, shop, file, text, wrong):
     """What dbt does not allow in a project's file or a profile is told as ever."""
     warm.run(shop, "ls", "--select", "one")
-    path = shop / file
-    path.write_text(path.read_text().replace(text, wrong, 1))
+    right = (shop / file).read_text()
+    (shop / file).write_text(right.replace(text, wrong, 1))
     ends = []
-    for given in ({}, {"DBT_WARM": "false"}):
-        result = warm.run(shop, "run", "--select", "one", **given)
-        ends.append((result.code, result.cold, plain_log(result.text, result.target)))
+    try:
+        for given in ({}, {"DBT_WARM": "false"}):
+            result = warm.run(shop, "run", "--select", "one", **given)
+            ends.append((result.code, result.cold, plain_log(result.text, result.target)))
+    finally:
+        (shop / file).write_text(right)
     assert ends[0] == ends[1]
     assert ends[0][0] == 2
 
