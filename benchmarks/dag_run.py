@@ -231,16 +231,13 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
 
 
 def show(found: dict, rows: Sequence[dict]) -> None:
-    """A row, and how many times the first of the rows like it, the floor's, it takes."""
+    """Prints a row, with how many times the floor it takes where `rows` have that."""
     cells = "".join(f"{figures.shown(found[key], 1):>24}" for key in ("wall", "cpu"))
-    floor = next((r for r in rows if is_first(r) == is_first(found)), rows[0])
-    times = found["wall"]["median"] / floor["wall"]["median"]
+    floor = CONTENDERS[0].name + (FIRST if found["name"].endswith(FIRST) else "")
+    walls = {row["name"]: row["wall"]["median"] for row in rows}
+    times = f"{found['wall']['median'] / walls[floor]:.2f}" if floor in walls else ""
     name = f"{found['name']}, n={found['wall']['n']}"
-    print(f"{found['models']:6}{cells}{times:8.2f}{found['tasks']:6}  {name}", flush=True)
-
-
-def is_first(found: dict) -> bool:
-    return found["name"].endswith(FIRST)
+    print(f"{found['models']:6}{cells}{times:>8}{found['tasks']:6}  {name}", flush=True)
 
 
 def growth(rows: Sequence[dict], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
