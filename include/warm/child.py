@@ -200,6 +200,9 @@ def rehearse() -> Iterator[bool]:
     yield from _check_with({*schemas, SelectorFile})
     yield from _read_and_write()
     project_schema()
+    yield True
+    with contextlib.suppress(Exception):  # it compiles, and then finds no target
+        MacroQueryStringSetter(SimpleNamespace(query_comment=QueryComment()), {})
 
 
 def rehearse_with(manifest: Manifest) -> Iterator[bool]:
@@ -211,8 +214,6 @@ def rehearse_with(manifest: Manifest) -> Iterator[bool]:
     for member in members:
         member.to_dict(omit_none=True)
         yield True
-    with contextlib.suppress(Exception):  # it compiles, and then finds no target
-        MacroQueryStringSetter(SimpleNamespace(query_comment=QueryComment()), {})
     # Where one is used, dbt says what is wrong with it.
     for macro in manifest.macros.values():
         with contextlib.suppress(Exception):
