@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -22,12 +23,10 @@ from airflow.sdk.exceptions import (
 from airflow.sdk.log import mask_secret, redact
 
 from include import alerts, failure, locate, manifest, plan, results, settings, trigger
+from include.dbt_hook import STDIN, DbtHook, command
 
 # Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
 WARM = settings.ROOT / "include" / "warm" / "bin"
-
-# A task process's standard input is its socket to Airflow's supervisor: not for dbt.
-STDIN = "< /dev/null"
 
 LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
 
@@ -75,6 +74,11 @@ class DbtOperator(BashOperator):
         self.nodes = frozenset(nodes)
         self.microbatch = microbatch
         self.hooks = hooks
+
+    @cached_property
+    def subprocess_hook(self) -> DbtHook:
+        config = settings.load()
+        return DbtHook(config.dbt, config.warm)
 
     def get_env(self, context: Any) -> dict[str, str]:
         return super().get_env(context) | self._environment
@@ -199,11 +203,6 @@ class DbtOperator(BashOperator):
             text=True,
             check=False,
         )
-
-
-def command(argv: Iterable[str]) -> str:
-    """The shell's text that runs `dbt` with `argv`."""
-    return f"{shlex.join(('dbt', *argv))} {STDIN}"
 
 
 def masked(artifact: Mapping[str, Any]) -> dict[str, Any]:

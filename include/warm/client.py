@@ -1,6 +1,7 @@
 """`client.py REAL_DBT ARGUMENTS…`: runs one dbt command through the warm parent, else cold.
 
-Started by `bin/dbt`. It hands a child of the parent its arguments, environment, umask, working
+Started by `bin/dbt`; an Airflow task that finds a parent does without it (include/dbt_hook.py), and
+uses `ready` alone. It hands a child of the parent its arguments, environment, umask, working
 directory and standard streams, passes signals on, and ends as the command ends. Until it has said
 GO it may become the real dbt; after that a command is never run again, whatever happens.
 """
@@ -11,8 +12,12 @@ import marshal
 import os
 import sys
 
-import wire
-from wire import socket
+try:
+    from . import wire
+except ImportError:  # as a program this is no module of a package
+    import wire
+
+socket = wire.socket
 
 # Commands whose purpose is a file in the target folder, and options that a parent cannot honour,
 # run cold.
@@ -23,12 +28,14 @@ COLD_WORDS = frozenset(
     ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
 )
 MEND = "(with DBT_WARM=false they run with each command)"
+LOST = "dbt was lost after it had begun (killed?); it is not run again"
 PATIENCE = 120.0  # seconds until an answer; the first command of a project parses meanwhile
 
 
 def main(real: str, arguments: list[str]) -> None:
     try:
-        connection = ready(real, arguments)
+        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        connection = ready(real, arguments, os.environ, (0, 1, 2, here))
     except wire.Unservable as why:
         cold(real, arguments, str(why))
     except (EOFError, ConnectionError):
@@ -51,17 +58,23 @@ def cold(real: str, arguments: list[str], why: str) -> None:
     os.execv(real, [real, *arguments])
 
 
-def ready(real: str, arguments: list[str]):
-    """A connection to a child that only waits for GO."""
+def ready(real: str, arguments: list[str], environment, fds: tuple, starts: bool = True):
+    """A connection to a child that only waits for GO. `fds` are its standard streams and its
+    working directory. Raises wire.Unservable, EOFError or OSError where the command has to run
+    cold, and wire.Unservable where no parent is there and none is to be started.
+    """
     if not WARM_COMMANDS.intersection(arguments) or COLD_WORDS.intersection(arguments):
         raise wire.Unservable(f"`dbt {' '.join(arguments[:1])}` gains nothing from a warm parent")
     if not hasattr(socket, "AF_UNIX"):
         raise wire.Unservable("this system has no Unix sockets")
-    who = wire.identity(real)
-    path = wire.socket_path(who)
-    connection = connect(path) or start(path, who, real)
+    who = wire.identity(real, environment)
+    path = wire.socket_path(who, environment)
+    connection = connect(path)
+    if not connection and not starts:
+        raise wire.Unservable("it has no parent yet")
+    connection = connection or start(path, who, real)
     connection.settimeout(PATIENCE)
-    ask(connection, who, real, arguments)
+    ask(connection, who, [real, *arguments], environment, fds)
     if wire.receive(connection, 1) != wire.READY:
         raise wire.Unservable(connection.recv(1000).decode())
     connection.settimeout(None)
@@ -125,23 +138,24 @@ def spawn(listener: int, path: str, who: tuple, real: str) -> None:
         idle = os.environ.get("DBT_WARM_IDLE") or "600"
         environment = {**dict(who[-1]), "PATH": os.defpath, "DBT_SEND_ANONYMOUS_USAGE_STATS": "0"}
         server = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
-        os.execve(sys.executable, [sys.executable, server, real, path, idle], environment)
+        python = wire.python_of(real)
+        os.execve(python, [python, server, real, path, idle], environment)
     finally:
         os._exit(1)
 
 
-def ask(connection, who: tuple, real: str, arguments: list[str]) -> None:
+def ask(connection, who: tuple, words: list[str], environment, fds: tuple) -> None:
     """Send the request."""
     umask = os.umask(0)
     os.umask(umask)
-    request = marshal.dumps((who, [real, *arguments], dict(os.environb), umask))
-    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
-    fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, here))
+    variables = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+    # In the format that every Python reads: client and parent may be of different versions.
+    request = marshal.dumps((who, words, variables, umask), 2)
+    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     connection.sendmsg(
-        [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
+        [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
     )
     connection.sendall(request)
-    os.close(here)
 
 
 def follow(connection) -> None:
@@ -164,7 +178,7 @@ def follow(connection) -> None:
         code = wire.receive(connection, 2)[1]
     except (EOFError, OSError):
         if not got:
-            os.write(2, b"dbt was lost after it had begun (killed?); it is not run again\n")
+            os.write(2, f"{LOST}\n".encode())
     deadly = [number for number in got if number != signal.SIGINT]
     if deadly:  # as the cold dbt would have died
         signal.signal(deadly[0], signal.SIG_DFL)

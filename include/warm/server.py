@@ -26,7 +26,7 @@ LOADS = 50  # after so many manifests a fresh parent takes over: memory stays bo
 
 def main(real: str, path: str, idle: float) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
-    who = wire.identity(real)
+    who = wire.identity(real, os.environ)
     listener = socket.socket(fileno=3)
     ours = os.stat(path)
     # What the cold dbt, a script in its venv's bin/, would have there; dbt looks for plugins in it.

@@ -7,7 +7,6 @@ client: a byte for each signal it gets; its end of file means that it died
 child:  EXIT + exit code
 """
 
-import marshal
 import os
 import sys
 import zlib
@@ -27,22 +26,35 @@ class Unservable(Exception):
     """Why a command has to run cold, in words for its log."""
 
 
-def identity(real_dbt: str) -> tuple:
+def identity(real_dbt: str, environment) -> tuple:
     """What a parent has from birth and cannot take over, so that each value has its own parent:
-    user and groups, the namespaces of its container, dbt and what is installed beside it, this
-    code, and (last) the variables that Python and its libraries read when they start.
+    user and groups, the namespaces of its container, dbt, its Python and what is installed beside
+    them, this code, and (last) the variables that Python and its libraries read when they start.
     """
     here = os.path.dirname(os.path.abspath(__file__))
-    venv = os.path.dirname(os.path.dirname(os.path.realpath(real_dbt)))
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     code = [os.path.join(here, name) for name in CODE]
-    installed = [real_dbt, os.path.join(venv, "lib", version, "site-packages")]
+    python = python_of(real_dbt)
+    venv = os.path.dirname(os.path.dirname(python))
+    libraries = os.path.join(venv, "lib")
+    installed = [os.path.join(libraries, name, "site-packages") for name in _list(libraries)]
     return (
         os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename,
         tuple(_link(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net")),
-        venv, sys.version, here, tuple(_changed(path) for path in (*code, *installed)),
-        tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(BIRTH))),
+        venv, here, tuple(_changed(path) for path in (*code, real_dbt, python, *installed)),
+        tuple(sorted((k, v) for k, v in environment.items() if k.startswith(BIRTH))),
     )  # fmt: skip
+
+
+def python_of(real_dbt: str) -> str:
+    """The Python that dbt is installed for: the one beside it."""
+    return os.path.join(os.path.dirname(os.path.realpath(real_dbt)), "python")
+
+
+def _list(folder: str) -> list:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.startswith("python"))
+    except OSError:
+        return []
 
 
 def _link(path: str) -> str:
@@ -60,9 +72,9 @@ def _changed(path: str) -> tuple:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def socket_path(who: tuple) -> str:
+def socket_path(who: tuple, environment) -> str:
     """Where the parent for `who` listens. The name is short; the child compares all of `who`."""
-    folder = os.environ.get("DBT_WARM_DIR") or f"/tmp/dbt-warm-{os.getuid()}"
+    folder = environment.get("DBT_WARM_DIR") or f"/tmp/dbt-warm-{os.getuid()}"
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
@@ -70,7 +82,7 @@ def socket_path(who: tuple) -> str:
     found = os.lstat(folder)
     if (found.st_mode & 0o170077) != 0o040000 or found.st_uid != os.getuid():
         raise Unservable(f"{folder} is not a folder that only you can enter; remove it")
-    path = os.path.join(folder, f"{zlib.crc32(marshal.dumps(who)):08x}.sock")
+    path = os.path.join(folder, f"{zlib.crc32(repr(who).encode()):08x}.sock")
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise Unservable(f"the path {path} is too long for a socket (DBT_WARM_DIR sets its folder)")
     return path
