@@ -5,7 +5,8 @@
 Every contender runs the same generated dbt project (each model with one test) on the same embedded
 Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. Each gets an Airflow
 of its own, started before the clock. Its first run is a row of its own: this project's starts the
-warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest).
+warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest). With
+a dbt that does nothing, only Airflow has work: tasks, their results and assets.
 "floor" is how many times the floor's wall time that is, of its first run or of those that follow.
 CPU is what all processes of the machine used meanwhile, so nothing else should be at work on it.
 Prints a table and a line of JSON.
@@ -52,8 +53,13 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+NOTHING = {
+    "DBT_WARM": "false",
+    "DBT_EXECUTABLE": str(HERE / "contenders" / "nothing" / "dbt"),
+}
 CONTENDERS = (
     Contender("floor: every command is `true`", "floor.py"),
+    Contender("this project, and a dbt that does nothing", "dbt_dag.py", NOTHING),
     Contender("this project, warm", "dbt_dag.py"),
     Contender("Cosmos WATCHER", "cosmos_dag.py", {"BENCH_COSMOS": "watcher"}),
     Contender("this project, cold", "dbt_dag.py", {"DBT_WARM": "false"}),
