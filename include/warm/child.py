@@ -81,7 +81,8 @@ MADE_LATE = (
     "dbt.contracts.selection", "dbt.task.", "dbt_common.helper_types",
 )  # fmt: skip
 IMPORTED_LATE = (
-    "encodings.utf_8_sig", "google.protobuf.descriptor_pb2", "multiprocessing.dummy",
+    "dbt_common.clients.agate_helper", "encodings.utf_8_sig", "google.protobuf.descriptor_pb2",
+    "multiprocessing.dummy",
 )  # fmt: skip
 NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
 

@@ -5,26 +5,35 @@ at all. What a command prints, logs and leaves is the same.
 import functools
 import logging
 import sys
-from collections.abc import Iterable
 
+import parsedatetime
 import sqlparse.lexer
+from dbt.artifacts.schemas.results import RunStatus
 from dbt.config.project import Project
 from dbt.config.runtime import RuntimeConfig
+from dbt.node_types import RunHookType
 from dbt.plugins.manager import PluginManager
+from dbt.task.run import RunTask
 from dbt.tracking import track_behavior_change_warn
 from dbt_common import behavior_flags
-from dbt_common.clients import agate_helper
 from dbt_common.clients.jinja import MacroFuzzEnvironment
 from dbt_common.events import functions
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
+from dbt_common.events.event_manager_client import get_event_manager
 from dbt_common.events.logger import PRINT_EVENT_NAMES
 from dbt_common.exceptions import base
 
+try:
+    import sessions
+except ImportError:  # dbt is not for Postgres
+    sessions = None
+
+EVENT = BaseEvent.__init__
 FIRE_EVENT = EventManager.fire_event
+SAFE_RUN_HOOKS = RunTask.safe_run_hooks
 COMPILE = MacroFuzzEnvironment.compile
 CODE: dict[str, object] = {}
-TYPE_TESTER = functools.cache(agate_helper.build_type_tester)
 
 
 def install_in_parent() -> None:
@@ -33,8 +42,10 @@ def install_in_parent() -> None:
     plugins = PluginManager.get_prefixed_modules()  # looks into every folder of sys.path
     PluginManager.get_prefixed_modules = staticmethod(lambda: plugins)
     behavior_flags.BehaviorFlagRendered._default_source = staticmethod(source)
-    agate_helper.build_type_tester = type_tester
+    parsedatetime.Constants = functools.cache(parsedatetime.Constants)  # of agate's types
     EventManager.fire_event = fire_event
+    RunTask.safe_run_hooks = safe_run_hooks
+    BaseEvent.__init__, BaseEvent.pb_msg = put_off, Message()
     MacroFuzzEnvironment.compile = compile_template
     # What a package's file and the profile say was checked where it was read. dbt checks twice more
     # what it made of that, for each package ("sanity check" in PartialProject.create_project).
@@ -44,6 +55,17 @@ def install_in_parent() -> None:
 def install_in_child() -> None:
     """For what depends on the environment of a command, which has come by now."""
     base.env_secrets = functions.env_secrets = functools.cache(base.env_secrets)
+    if sessions:
+        sessions.install()
+
+
+def safe_run_hooks(task: RunTask, adapter, kind: RunHookType, context: dict) -> RunStatus:
+    """RunTask.safe_run_hooks, which opens a session at the end to commit nothing in it."""
+    empty = kind is RunHookType.End and not task.get_hooks_by_type(kind)
+    well = all(result.status != "error" for result in task.node_results)
+    if empty and well and not _is_debugged(get_event_manager()):
+        return RunStatus.Success
+    return SAFE_RUN_HOOKS(task, adapter, kind, context)
 
 
 def compile_template(environment: MacroFuzzEnvironment, source: object, *rest, **options):
@@ -63,9 +85,18 @@ def source() -> str:
     return frame.f_globals["__name__"]
 
 
-def type_tester(text_columns: Iterable[str], string_null_values=("null", "")):
-    """agate_helper.build_type_tester; a tester keeps nothing of the table that it has looked at."""
-    return TYPE_TESTER(tuple(text_columns), string_null_values)
+def put_off(event: BaseEvent, *args, **kwargs) -> None:
+    """BaseEvent.__init__, which makes the event's message, when somebody asks for that."""
+    event.__dict__["put_off"] = args, kwargs
+
+
+class Message:
+    """BaseEvent.pb_msg until it is made."""
+
+    def __get__(self, event: BaseEvent, owner: type) -> object:
+        args, kwargs = event.__dict__["put_off"]
+        EVENT(event, *args, **kwargs)
+        return event.__dict__["pb_msg"]
 
 
 def fire_event(
