@@ -5,8 +5,8 @@
 Every contender runs the same generated dbt project (each model with one test) on the same embedded
 Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. Each gets an Airflow
 of its own, started before the clock. Its first run is a row of its own: this project's starts the
-warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest). With
-a dbt that does nothing, only Airflow has work: tasks, their results and assets.
+warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest).
+With a dbt that does nothing only Airflow has work: tasks, their results and assets.
 "floor" is how many times the floor's wall time that is, of its first run or of those that follow.
 CPU is what all processes of the machine used meanwhile, so nothing else should be at work on it.
 Prints a table and a line of JSON.
