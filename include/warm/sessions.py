@@ -4,6 +4,7 @@ dbt begins with a session of which it only wants to know whether it can be opene
 others. Each costs client and server 15 ms of CPU (SCRAM), and more with TLS.
 """
 
+import contextlib
 import time
 
 import psycopg2
@@ -29,11 +30,12 @@ class Session(connection):
 
     def close(self) -> None:
         if self.new and self.options and not self.closed and not KEPT:
-            self.rollback()
-            self.closed_at = time.monotonic()
-            KEPT.append(self)
-        else:
-            super().close()
+            with contextlib.suppress(psycopg2.Error):  # the server has ended it
+                self.rollback()
+                self.closed_at = time.monotonic()
+                KEPT.append(self)
+                return
+        super().close()
 
 
 class Cursor(cursor):

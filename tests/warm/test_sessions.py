@@ -120,10 +120,14 @@ def test_only_at_once_and_for_the_same(session, monkeypatch):
     third.close()
 
 
-def test_broken_one_is_not_kept(session, query):
+@pytest.mark.parametrize("noticed", [True, False])
+def test_broken_one_is_not_kept(session, query, noticed):
     first, pid = session()
-    query(f"select pg_terminate_backend({pid})")
-    with pytest.raises(psycopg2.Error), first.cursor() as cursor:
+    with first.cursor() as cursor:
         cursor.execute("BEGIN")
+        query(f"select pg_terminate_backend({pid})")
+        if noticed:
+            with pytest.raises(psycopg2.Error):
+                cursor.execute("COMMIT")
     first.close()
-    assert sessions.KEPT == []
+    assert (sessions.KEPT, first.closed != 0) == ([], True)
