@@ -48,7 +48,7 @@ class DbtHook(SubprocessHook):
     def __init__(self, dbt: Path, warm: bool) -> None:
         super().__init__()
         self.dbt = dbt
-        self.warm = warm and not os.environ.get("AIRFLOW_IS_K8S_EXECUTOR_POD")
+        self.warm = warm
         self.connection: Any = None
         self.terminated = False
 
@@ -62,7 +62,7 @@ class DbtHook(SubprocessHook):
         """SubprocessHook.run_command; `command` ends with the text for the shell."""
         argv = plain(command[-1])
         with working_directory(cwd) as folder:
-            output = self._hand_over(argv, env or {}, folder) if self.warm and argv else None
+            output = self._hand_over(argv, env, folder) if self.warm and argv and env else None
             if not output:
                 return super().run_command(command, env, output_encoding, folder)
             with output, contextlib.closing(self.connection):
@@ -76,7 +76,7 @@ class DbtHook(SubprocessHook):
         """The output of a child of the warm dbt, which waits for GO; None if there is none."""
         mine, childs = os.pipe()
         null, here = os.open(os.devnull, os.O_RDONLY), os.open(folder, os.O_RDONLY)
-        variables = {**(env or os.environ), "PWD": folder}  # as a shell says it
+        variables = {**env, "PWD": folder}  # as a shell says it
         try:
             self.connection = client.ready(
                 str(self.dbt), argv, variables, (null, childs, childs, here), starts=False
