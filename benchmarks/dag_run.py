@@ -3,11 +3,13 @@
     make bench-peers            # MODELS="20 50": at both sizes, and how it grows; 50 by default
 
 Every contender runs the same generated dbt project (each model with one test) on the same embedded
-Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. Each gets an Airflow
-of its own, started before the clock. Its first run is a row of its own: this project's starts the
-warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest).
+Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. Those that take
+seconds take turns in one Airflow, as a machine's speed may change within minutes; the others have
+one each. All are started before the clock. A first run is a row of its own: this project's starts
+the warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest).
 With a dbt that does nothing only Airflow has work: tasks, their results and assets.
-"floor" is how many times the floor's wall time that is, of its first run or of those that follow.
+"floor" is how many times the floor's wall time that is: of its first run, or the median of what it
+is in each turn that follows; for those that do not take turns with the floor, of its median.
 CPU is what all processes of the machine used meanwhile, so nothing else should be at work on it.
 Prints a table and a line of JSON.
 """
@@ -24,7 +26,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -46,10 +48,11 @@ FIRST = ", first run"
 
 @dataclass(frozen=True)
 class Contender:
-    """`file` is a DAG file of benchmarks/contenders, or the project's own; its DAG is `dbt_dag`."""
+    """`file` is a DAG file of benchmarks/contenders, or the project's own."""
 
     name: str
     file: str
+    dag_id: str
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,14 +60,20 @@ NOTHING = {
     "DBT_WARM": "false",
     "DBT_EXECUTABLE": str(HERE / "contenders" / "nothing" / "dbt"),
 }
-CONTENDERS = (
-    Contender("floor: every command is `true`", "floor.py"),
-    Contender("this project, and a dbt that does nothing", "dbt_dag.py", NOTHING),
-    Contender("this project, warm", "dbt_dag.py"),
-    Contender("Cosmos WATCHER", "cosmos_dag.py", {"BENCH_COSMOS": "watcher"}),
-    Contender("this project, cold", "dbt_dag.py", {"DBT_WARM": "false"}),
-    Contender("Cosmos LOCAL", "cosmos_dag.py", {"BENCH_COSMOS": "local"}),
-    Contender("one BashOperator per dbt command", "plain.py"),
+FLOOR = Contender("floor: every command is `true`", "floor.py", "dbt_dag__floor")
+OURS = Contender("this project, warm", "dbt_dag.py", "dbt_dag")
+WATCHER = Contender(
+    "Cosmos WATCHER", "cosmos_dag.py", "dbt_dag__cosmos", {"BENCH_COSMOS": "watcher"}
+)
+LOCAL = Contender("Cosmos LOCAL", "cosmos_dag.py", "dbt_dag__cosmos", {"BENCH_COSMOS": "local"})
+PLAIN = Contender("one BashOperator per dbt command", "plain.py", "dbt_dag__plain")
+# Each group has an Airflow, with the environment of all its members.
+GROUPS = (
+    (FLOOR, OURS, WATCHER),
+    (replace(OURS, name="this project, and a dbt that does nothing", environment=NOTHING),),
+    (replace(OURS, name="this project, cold", environment={"DBT_WARM": "false"}),),
+    (LOCAL,),
+    (PLAIN,),
 )
 
 
@@ -115,19 +124,23 @@ def generate(folder: Path, models: int) -> Path:
 
 
 @contextlib.contextmanager
-def airflow_of(contender: Contender, at: Places, given: dict[str, str]) -> Iterator[Api]:
-    """An Airflow whose only DAG is the contender's, read and switched on."""
+def airflow_of(
+    contenders: Sequence[Contender], at: Places, given: dict[str, str]
+) -> Iterator[list[Api]]:
+    """An Airflow whose only DAGs are those of the contenders, read and switched on."""
     keys = load_secrets(at)
     dags = at.state / "dags"
     shutil.rmtree(dags, ignore_errors=True)
     dags.mkdir(parents=True)
-    source = HERE / "contenders" / contender.file
-    shutil.copy(source if source.exists() else PROJECT / "dags" / contender.file, dags)
+    for contender in contenders:
+        source = HERE / "contenders" / contender.file
+        shutil.copy(source if source.exists() else PROJECT / "dags" / contender.file, dags)
+        given = given | contender.environment
     postgres.start(at, keys, "run")
     try:
         port = ports.free_port(0)
         environment = airflow_environment(os.environ, at, keys, port, "run", os.cpu_count() or 2)
-        environment |= given | contender.environment
+        environment |= given
         environment |= {
             "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
@@ -141,25 +154,48 @@ def airflow_of(contender: Contender, at: Places, given: dict[str, str]) -> Itera
         # With a triggerer: Cosmos' WATCHER defers its tasks to it.
         airflow.start(at, environment, "up", port)
         airflow.wait_until_healthy(at, api, "up")
-        airflow.wait_until_parsed(at, api, since)
-        api.unpause()
-        yield api
+        while len(found := airflow.wait_until_parsed(at, api, since)) < len(contenders):
+            time.sleep(0.5)
+        api.unpause(*found)
+        apis = [Api(port, contender.dag_id) for contender in contenders]
+        for one in apis:
+            one.token = api.token
+        yield apis
     finally:
         airflow.stop(at)
         processes.stop_all_with(f"{at.warm}{os.sep}")
         postgres.stop(at)
 
 
-def measure(contender: Contender, at: Places, given: dict[str, str], runs: int) -> Iterator[dict]:
-    """A row for the first run of a contender's DAG, and one for those that follow, if it is short.
+def measure(
+    contenders: Sequence[Contender], at: Places, given: dict[str, str], runs: int
+) -> Iterator[dict]:
+    """A row for the first run of each contender's DAG, and one for those that follow, if they are
+    short.
 
     Raises AssertionError if a task failed.
     """
-    with airflow_of(contender, at, given) as api:
-        first = once(contender, api)
-        yield row(f"{contender.name}{FIRST}", [first])
-        if first["wall"] < LONG and runs:
-            yield row(contender.name, [once(contender, api) for _ in range(runs)])
+    with airflow_of(contenders, at, given) as apis:
+        pairs = list(zip(contenders, apis, strict=True))
+        first = [once(contender, api) for contender, api in pairs]
+        for contender, run in zip(contenders, first, strict=True):
+            yield row(f"{contender.name}{FIRST}", [run])
+        if max(run["wall"] for run in first) > LONG or not runs:
+            return
+        turns = [[once(contender, api) for contender, api in pairs] for _ in range(runs)]
+        for contender, following in zip(contenders, zip(*turns, strict=True), strict=True):
+            yield row(contender.name, following) | in_turns(following, contenders, turns)
+
+
+def in_turns(
+    runs: Sequence[dict], contenders: Sequence[Contender], turns: Sequence[Sequence[dict]]
+) -> dict:
+    """How many times the floor of the same turn these runs took, if the floor took turns."""
+    if FLOOR not in contenders:
+        return {}
+    floors = [turn[contenders.index(FLOOR)]["wall"] for turn in turns]
+    times = [run["wall"] / floor for run, floor in zip(runs, floors, strict=True)]
+    return {"floor": figures.spread(times, 2)}
 
 
 def once(contender: Contender, api: Api) -> dict[str, float]:
@@ -176,7 +212,7 @@ def once(contender: Contender, api: Api) -> dict[str, float]:
     return {"wall": wall, "cpu": cpu, "tasks": len(states)}
 
 
-def row(name: str, runs: list[dict[str, float]]) -> dict:
+def row(name: str, runs: Sequence[dict[str, float]]) -> dict:
     """What the runs took, in seconds."""
     spreads = {key: figures.spread([run[key] for run in runs], 1) for key in ("wall", "cpu")}
     return {"name": name, "tasks": runs[0]["tasks"], **spreads}
@@ -226,11 +262,11 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
         with contextlib.redirect_stdout(None):
             build_manifest.build(settings.load(os.environ | given))
         Path(scratch).chmod(0o755)
-        for contender in CONTENDERS:
-            if not only or any(part in contender.name for part in only):
-                for found in measure(contender, at, given, runs):
-                    rows.append({"models": models, **found})
-                    show(rows[-1], rows)
+        for group in GROUPS:
+            wanted = [c for c in group if not only or any(part in c.name for part in only)]
+            for found in measure(wanted, at, given, runs) if wanted else ():
+                rows.append({"models": models, **found})
+                show(rows[-1], rows)
         rows.append({"models": models, **dbt_build(at, given)})
         show(rows[-1], rows)
     return rows
@@ -239,11 +275,13 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
 def show(found: dict, rows: Sequence[dict]) -> None:
     """Prints a row, with how many times the floor it takes where `rows` have that."""
     cells = "".join(f"{figures.shown(found[key], 1):>24}" for key in ("wall", "cpu"))
-    floor = CONTENDERS[0].name + (FIRST if found["name"].endswith(FIRST) else "")
+    floor = FLOOR.name + (FIRST if found["name"].endswith(FIRST) else "")
     walls = {row["name"]: row["wall"]["median"] for row in rows}
     times = f"{found['wall']['median'] / walls[floor]:.2f}" if floor in walls else ""
+    if "floor" in found:
+        times = figures.shown(found["floor"], 2)
     name = f"{found['name']}, n={found['wall']['n']}"
-    print(f"{found['models']:6}{cells}{times:>8}{found['tasks']:6}  {name}", flush=True)
+    print(f"{found['models']:6}{cells}{times:>18}{found['tasks']:6}  {name}", flush=True)
 
 
 def growth(rows: Sequence[dict], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -265,7 +303,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="after the first one")
     parser.add_argument("--only", nargs="*", default=(), help="parts of the contenders' names")
     options = parser.parse_args()
-    print(f"models{'seconds':>24}{'CPU seconds':>24}   floor tasks")
+    print(f"models{'seconds':>24}{'CPU seconds':>24}{'floor':>18} tasks")
     rows = [row for models in options.models for row in compare(models, options.runs, options.only)]
     found = {"benchmark": "dag_run", **figures.machine("apache-airflow", "astronomer-cosmos")}
     if len(options.models) > 1:

@@ -15,7 +15,7 @@ from include import settings
 
 config = settings.load()
 dag = DbtDag(
-    dag_id="dbt_dag",
+    dag_id="dbt_dag__cosmos",
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     project_config=ProjectConfig(

@@ -9,7 +9,7 @@ from include import planfile, settings
 from include.plan import Options
 
 (dag,) = planfile.dags(settings.load().manifest, Options())
-with DAG("dbt_dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+with DAG("dbt_dag__floor", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
     operators = {task.id: BashOperator(task_id=task.id, bash_command="true") for task in dag.tasks}
     for task in dag.tasks:
         operators[task.id].set_upstream([operators[name] for name in task.upstream])

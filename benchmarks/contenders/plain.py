@@ -17,7 +17,7 @@ env = {
     "WAREHOUSE_HOST": "{{ conn.warehouse.host }}",
     "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "{{ conn.warehouse.password }}",
 }
-with DAG("dbt_dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+with DAG("dbt_dag__plain", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
     tasks = {}
     for key, node in models.items():
         for verb in ("run", "test"):
