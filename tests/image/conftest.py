@@ -15,22 +15,6 @@ FIGURES: list[str] = []
 """What the tests measured, shown when they have ended."""
 
 
-def engine() -> bool:
-    """Whether a Docker engine answers, and `docker compose` is there."""
-    asked = (["docker", "info"], ["docker", "compose", "version"])
-    return bool(shutil.which("docker")) and all(
-        subprocess.run(command, capture_output=True, check=False).returncode == 0
-        for command in asked
-    )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = [item for item in items if Path(__file__).parent in item.path.parents]
-    if here and not engine():
-        for item in here:
-            item.add_marker(pytest.mark.skip(reason="no Docker engine answers (docker info)"))
-
-
 def pytest_terminal_summary(terminalreporter) -> None:
     for figure in FIGURES:
         terminalreporter.write_line(figure)
@@ -39,6 +23,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A clone with its image built. Tests that change files take `another` instead."""
+    for asked in (["docker", "info"], ["docker", "compose", "version"]):
+        if not shutil.which("docker") or subprocess.run(asked, capture_output=True).returncode:
+            pytest.fail(f"No Docker engine answers; see: {' '.join(asked)}")
     made = clone(tmp_path_factory.mktemp("clone") / "project")
     began = time.monotonic()
     made.build()

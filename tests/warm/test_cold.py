@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -119,18 +120,27 @@ def test_folder_that_is_a_link(pythonic, tmp_path):
     assert (code, "remove it" in why) == (7, True)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become another user")
 def test_folder_of_somebody_else(pythonic, tmp_path):
     """Another user made it first."""
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
+    folder = of_somebody_else(tmp_path)
+    found = os.lstat(folder)
+    assert (found.st_mode & 0o777, found.st_uid != os.getuid()) == (0o700, True)
+    code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
+    assert (code, why) == (7, f"{folder} is not a folder that only you can enter; remove it\n")
+
+
+def of_somebody_else(tmp_path: Path) -> Path:
+    """A folder that only another user can enter; for an ordinary user, root's own."""
+    if os.getuid():
+        return Path("/root")
     folder = tmp_path / "open" / "w"
+    folder.parent.mkdir()
+    folder.parent.chmod(0o777)
     for above in tmp_path.parents[:-2]:
         above.chmod(above.stat().st_mode | 0o011)
     tmp_path.chmod(0o711)
     assert as_nobody(lambda: os.mkdir(folder, 0o700) or "made") == "made"
-    code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
-    assert (code, "remove it" in why) == (7, True)
+    return folder
 
 
 def test_disk_full(pythonic, tmp_path):
