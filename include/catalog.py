@@ -18,8 +18,7 @@ from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
 from include import settings
 from include.dbt_operator import DbtOperator, environment, require_dbt
 from include.hooks import Hooks
-from include.schedule import BASE
-from include.split import END
+from include.tasks import BASE, END
 
 TASK_ID = "docs_catalog"
 

@@ -17,8 +17,7 @@ import yaml
 
 from include import locate, planfile, results, settings
 from include.manifest import ManifestError
-from include.plan import Task
-from include.split import END
+from include.tasks import END, Task
 
 NAMES = 5  # names of a list that are told, and results that are told whole
 QUERY_LINES = 40

@@ -17,8 +17,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipExcept
 
 from include import failure, planfile, results, run_results, settings
 from include.dbt_operator import DbtOperator
-from include.plan import Task
-from include.split import END, HOOKS, START
+from include.tasks import END, HOOKS, START, Task
 
 DOC = """
 Runs the `{}` hooks of the dbt project and of its packages, once for all tasks of the run, as one

@@ -17,9 +17,9 @@ about the node's DAG and asset are read by include/schedule.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from include.duration import duration
 from include.manifest import ManifestError, Node
 
 SECTIONS = ("run", "test")
@@ -32,8 +32,6 @@ TRIGGER_RULES = (
     *("always", "none_failed", "none_failed_min_one_success", "none_skipped"),
     *("one_done", "one_failed", "one_success"),
 )
-_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
-_UNITS = (86400, 3600, 60, 1)  # seconds
 
 
 def of(node: Node, section: str) -> dict[str, object]:
@@ -50,17 +48,6 @@ def of(node: Node, section: str) -> dict[str, object]:
             raise wrong(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
         found |= {key: _value(node, key, value) for key, value in given.items()}
     return dict(sorted(found.items()))
-
-
-def duration(value: object) -> int | None:
-    """The seconds of a whole number, or of a text such as `PT10M` or `P1DT6H` (ISO 8601)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if value > 0 else None
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not match:
-        return None
-    numbers = [int(part or 0) for part in match.groups()]
-    return sum(n * unit for n, unit in zip(numbers, _UNITS, strict=True)) or None
 
 
 def _value(node: Node, key: str, value: object) -> object:

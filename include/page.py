@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from include.schedule import Schedule
-from include.split import Dag
+from include.tasks import Dag, Schedule
 
 DOC = """
 Every dbt model as a task of its own, wired as dbt's own graph: {counts}.

@@ -11,13 +11,12 @@ import hashlib
 import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
 
 from include import overrides, selection
 from include.manifest import Manifest, Node
-from include.schedule import Asset
+from include.tasks import Options, Task
 
 # How dbt runs each resource type, and in which order the types get their task ids.
 VERBS = {
@@ -44,44 +43,6 @@ Key = tuple[str, str]
 
 A test that belongs to no single node has its own unique id here.
 """
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the settings of the same names say (see include/settings.py)."""
-
-    gate_tests: bool = True
-    unit_tests: bool = False
-    source_freshness: bool = False
-    saved_queries: bool = False
-    warm: bool = True
-    schedule: str = "@daily"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One dbt command: `dbt` and `argv` execute exactly `nodes` once all of `upstream` succeeded.
-
-    `id` is the Airflow task id and `upstream` are such ids, sorted; `kind` is a resource type of
-    dbt's; `node` is the unique id of what it builds or tests, `nodes` are those of all that it
-    executes, sorted; `group` is the path of task groups, outermost first; `overrides` are what
-    dbt's YAML says of the operator (see include/overrides.py); a `microbatch` model takes the
-    times of a window. What it reads from outside its DAG (`inlets`), publishes (`outlets`) and
-    says of its consumers (`doc`, Markdown) is filled in by include/split.py.
-    """
-
-    id: str
-    kind: str
-    node: str
-    upstream: tuple[str, ...]
-    group: tuple[str, ...]
-    argv: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-    overrides: Mapping[str, object] = field(default_factory=dict)
-    microbatch: bool = False
-    inlets: tuple[Asset, ...] = ()
-    outlets: tuple[Asset, ...] = ()
-    doc: str = ""
 
 
 def tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:

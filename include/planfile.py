@@ -14,22 +14,25 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields, replace
-from operator import attrgetter
 from pathlib import Path
 
-from include import locate, manifest, overrides, plan, schedule, selection, split
-from include.plan import Options, Task
-from include.schedule import Ask, Asset, Schedule
+from include import locate
 from include.settings import Settings
-from include.split import Dag
+from include.tasks import Ask, Asset, Dag, Options, Schedule, Task
 
 NAME = "plan.jsonl"
 # dbt writes `metadata` first, with an id of the invocation: the head, the size and the time tell
 # one manifest from another without reading it.
 _HEAD_BYTES = 4096
 
-_VALUES = attrgetter(*(field.name for field in fields(Task)))
+MADE_BY = tuple(
+    Path(__file__).with_name(f"{module}.py")
+    for module in (
+        *("duration", "manifest", "overrides", "plan", "planfile"),
+        *("schedule", "selection", "split", "tasks"),
+    )
+)
+"""The code that makes a plan."""
 
 Only = tuple[str, str]
 """The DAG id and the task id of the one task that is asked for."""
@@ -37,7 +40,7 @@ Only = tuple[str, str]
 
 def options_of(config: Settings) -> Options:
     """The options of the plan that the settings ask for."""
-    return Options(**{field.name: getattr(config, field.name) for field in fields(Options)})
+    return Options(*(getattr(config, name) for name in Options._fields))
 
 
 def tasks_of(config: Settings, dag_id: str) -> tuple[Task, ...]:
@@ -58,13 +61,15 @@ def dags(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, .
     kept = read(path, options, only)
     if kept is not None:
         return kept
+    from include import manifest, split  # a task's process, for which a plan is kept, goes without
+
     planned = split.dags(manifest.load(path), options)
     with contextlib.suppress(OSError):  # a read-only folder: each parse plans for itself
         write(path, options, planned)
     if only is None:
         return planned
     return tuple(
-        replace(dag, tasks=tuple(task for task in dag.tasks if task.id == only[1]))
+        dag._replace(tasks=tuple(task for task in dag.tasks if task.id == only[1]))
         for dag in planned
         if dag.id == only[0]
     )
@@ -100,15 +105,15 @@ def read(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, .
     end = text.find("\n{", start)
     task = text.find(f"\n[{json.dumps(only[1])}, ", start, end if end > 0 else len(text)) + 1
     found = (_task(text[task : text.index("\n", task)]),) if task else ()
-    return (replace(dag, tasks=found),)
+    return (dag._replace(tasks=found),)
 
 
 def _line_of_dag(dag: Dag) -> str:
-    return json.dumps(asdict(replace(dag, tasks=())))
+    return json.dumps(dag._replace(tasks=())._asdict())
 
 
 def _line_of_task(task: Task) -> str:
-    return json.dumps(_VALUES(task))
+    return json.dumps(task)
 
 
 def _dags(lines: Iterable[str]) -> Iterator[Dag]:
@@ -118,18 +123,18 @@ def _dags(lines: Iterable[str]) -> Iterator[Dag]:
             tasks.append(_task(line))
             continue
         if dag:
-            yield replace(dag, tasks=tuple(tasks))
+            yield dag._replace(tasks=tuple(tasks))
         dag, tasks = _dag(line), []
     if dag:
-        yield replace(dag, tasks=tuple(tasks))
+        yield dag._replace(tasks=tuple(tasks))
 
 
 def _dag(line: str) -> Dag:
     found = json.loads(line)
-    ask = found["ask"] | {"schedule": Schedule(**found["ask"]["schedule"])}
+    dag_id, schedule, who = found["ask"]
     return Dag(
         id=found["id"],
-        ask=Ask(**ask),
+        ask=Ask(dag_id, Schedule(*schedule), who),
         awaits=tuple(Asset(*asset) for asset in found["awaits"]),
         reads=tuple(map(tuple, found["reads"])),
         tasks=(),
@@ -149,9 +154,7 @@ def _origin(path: Path, options: Options) -> str:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         state = os.fstat(file.fileno())
-    modules = (manifest, overrides, plan, schedule, selection, split)
-    files = (__file__, *(module.__file__ for module in modules))
-    code = b"".join(Path(file).read_bytes() for file in files)
+    code = b"".join(file.read_bytes() for file in MADE_BY)
     digest = hashlib.sha256(head + code).hexdigest()
     made_from = {"digest": digest, "size": state.st_size, "modified": state.st_mtime_ns}
-    return json.dumps(made_from | asdict(options))
+    return json.dumps(made_from | options._asdict())

@@ -20,7 +20,7 @@ from airflow.sdk import DAG, BaseSensorOperator, PokeReturnValue, get_parsing_co
 from airflow.sdk.exceptions import AirflowFailException
 
 from include import failure, locate, planfile, results, settings, trigger
-from include.plan import Task
+from include.tasks import Task
 
 TASK_ID = "run_results"
 LATEST = "latest"

@@ -7,18 +7,13 @@ that is refreshed, sources included.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from include import overrides
+from include.duration import duration
 from include.manifest import Node
-
-BASE = "dbt_dag"
-"""The DAG of everything that names no schedule of its own; the others' ids start with it."""
+from include.tasks import ALONE, BASE, Ask, Asset, Schedule
 
 PRESETS = frozenset(("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"))
-ALONE = frozenset(("@once", "@continuous"))
-"""Presets of Airflow's that are no times."""
 WORDS = (
     "a cron text, a preset such as @daily, a duration such as PT6H, `assets`, `any asset`, a time "
     "and assets as in `@daily or assets`, or `none`"
@@ -27,33 +22,6 @@ _ASSETS = {"assets": "all", "any asset": "any"}
 _CRON = re.compile(r"[\w*/,#?-]+( [\w*/,#?-]+){4}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SPELLED = {"*": "x", "/": "by", ",": "and", "-": "to", "#": "nth", "?": "x", "@": "", " ": "_"}
-
-
-class Asset(NamedTuple):
-    """An Airflow asset: the unique id of what it stands for, its name and its URI."""
-
-    unique_id: str
-    name: str
-    uri: str
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """`time` is a cron text, a preset or an ISO duration; `assets` is "all" or "any" of those that
-    the DAG reads. Either may be "", for none.
-    """
-
-    time: str = ""
-    assets: str = ""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """The DAG that `who` asks for, and its schedule (None: as others say of that DAG)."""
-
-    dag_id: str
-    schedule: Schedule | None
-    who: str
 
 
 def parse(text: object) -> Schedule | None:
@@ -69,8 +37,8 @@ def parse(text: object) -> Schedule | None:
 
 
 def _is_time(text: str) -> bool:
-    duration = overrides.duration(text) if text.startswith("P") else None
-    return text in PRESETS or bool(_CRON.fullmatch(text) or duration)
+    seconds = duration(text) if text.startswith("P") else None
+    return text in PRESETS or bool(_CRON.fullmatch(text) or seconds)
 
 
 def name(text: str) -> str:

@@ -9,43 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
 
 from include import overrides, plan, schedule
 from include.manifest import Manifest, ManifestError, Node
-from include.plan import Options, Task
-from include.schedule import BASE, Ask, Asset, Schedule
+from include.tasks import BASE, HOOKS, PUBLISH, Ask, Asset, Dag, Options, Schedule, Task
 
 REFRESHED = frozenset(("function", "model", "seed", "snapshot", "source"))
 """The resource types of what is refreshed by itself, and is an asset."""
 
 _TESTS = frozenset(("test", "unit_test"))
 
-PUBLISH = "asset"
-"""The kind of a task without a command: it publishes what several tasks together have tested."""
 
-START, END = HOOKS = ("on-run-start", "on-run-end")
-"""The kinds of the tasks that run the project's hooks, before and after all others of a DAG."""
-
-
-@dataclass(frozen=True)
-class Dag:
-    """One DAG. `ask` is its schedule and who asked for it; `awaits` are the assets that the
-    schedule waits for; `reads` are pairs of what is read from outside, sorted: a unique id, and
-    the id of its DAG ("" for what has none). With `hooks`, the project's hooks are tasks of it.
-    """
-
-    id: str
-    ask: Ask
-    awaits: tuple[Asset, ...]
-    reads: tuple[tuple[str, str], ...]
-    tasks: tuple[Task, ...]
-    hooks: bool = False
-
-
-@dataclass(frozen=True)
-class _Graph:
+class _Graph(NamedTuple):
     """`above` has for each node the nearest of REFRESHED that it reads, past what dbt does not
     store; `home` the DAG of what is in one.
     """
@@ -149,8 +126,7 @@ def place(planned: Iterable[Task], graph: _Graph) -> Iterator[tuple[str, Task]]:
         for dag_id in [where[task.id]] if task.id in where else sorted(copies[task.id]) or [BASE]:
             yield (
                 dag_id,
-                replace(
-                    task,
+                task._replace(
                     upstream=tuple(u for u in task.upstream if where.get(u, dag_id) == dag_id),
                     inlets=graph.assets(graph.outside(task.node, dag_id)) if builds else (),
                     outlets=published.get(task.id, ()),
@@ -226,10 +202,10 @@ def with_hooks(dag: Dag, nodes: Mapping[str, Node]) -> Dag:
     before = tuple(task.id for task in first)
     tasks = (
         *first,
-        *(replace(task, upstream=task.upstream or before) for task in dag.tasks),
-        *(replace(task, upstream=leaves) for task in last),
+        *(task._replace(upstream=task.upstream or before) for task in dag.tasks),
+        *(task._replace(upstream=leaves) for task in last),
     )
-    return replace(dag, tasks=tasks, hooks=True)
+    return dag._replace(tasks=tasks, hooks=True)
 
 
 def hooks(kind: str, nodes: Mapping[str, Node]) -> tuple[Task, ...]:
@@ -335,7 +311,7 @@ def _ask_of_exposure(exposure: Node, read: set[str], default: Ask) -> Ask:
     if {"dag", "schedule"} & exposure.airflow.keys():
         return own
     if len(read) == 1:
-        return replace(own, dag_id=min(read))
+        return own._replace(dag_id=min(read))
     return Ask(f"{BASE}__assets", Schedule(assets="all"), own.who)
 
 

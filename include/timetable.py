@@ -23,11 +23,11 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 
-from include import overrides, schedule
-from include.split import Dag
+from include import tasks
+from include.duration import duration
 
 
-def of(dag: Dag) -> Any:
+def of(dag: tasks.Dag) -> Any:
     """What Airflow's DAG takes as `schedule`. Raises ValueError, naming who asked for it."""
     time, assets = _time(dag), dag.ask.schedule.assets
     if not assets:
@@ -36,19 +36,19 @@ def of(dag: Dag) -> Any:
     return AssetOrTimeSchedule(timetable=time, assets=condition) if time else condition
 
 
-def map_assets(assets: Iterable[schedule.Asset]) -> list[Asset]:
+def map_assets(assets: Iterable[tasks.Asset]) -> list[Asset]:
     """Assets as Airflow's."""
     return [Asset(name=asset.name, uri=asset.uri) for asset in assets]
 
 
-def _time(dag: Dag) -> Any:
+def _time(dag: tasks.Dag) -> Any:
     text = dag.ask.schedule.time
-    if not text or text in schedule.ALONE:
+    if not text or text in tasks.ALONE:
         return text or None
     intervals = any(task.microbatch for task in dag.tasks)
     if text.startswith("P"):
         delta = DeltaDataIntervalTimetable if intervals else DeltaTriggerTimetable
-        return delta(timedelta(seconds=overrides.duration(text) or 0))
+        return delta(timedelta(seconds=duration(text) or 0))
     cron = CronDataIntervalTimetable if intervals else CronTriggerTimetable
     found = cron(text, timezone="UTC")
     try:

@@ -1,12 +1,11 @@
 """The last lines of a failed task."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from include import failure, results
-from include.plan import Task
+from include.tasks import Task
 
 YAML = """\
 models:
@@ -103,7 +102,7 @@ def test_what_is_held_back_is_all_that_is_downstream():
 
 
 def test_end_hooks_are_held_back_by_nothing():
-    planned = [task("a"), task("b", "a"), replace(task("on_run_end", "b"), kind="on-run-end")]
+    planned = [task("a"), task("b", "a"), task("on_run_end", "b")._replace(kind="on-run-end")]
     assert failure.held_back("a", planned) == ["b"]
 
 

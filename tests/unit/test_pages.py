@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.plan import Task
+from include.tasks import Task
 from include.ui import pages
 from include.ui.pages import Column, Link, Node
 

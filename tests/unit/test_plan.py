@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +15,7 @@ def edges(found: tuple[plan.Task, ...]) -> dict[str, set[str]]:
 
 
 def planned(*nodes, selected=None, **options) -> dict[str, set[str]]:
-    return edges(plan.tasks(manifest(*nodes, selected=selected), replace(DEFAULT, **options)))
+    return edges(plan.tasks(manifest(*nodes, selected=selected), DEFAULT._replace(**options)))
 
 
 A = node("model.shop.a")
@@ -173,7 +171,7 @@ def test_source_freshness_is_off_unless_switched_on():
     stale = node("source.shop.raw.u")
     reader = node("model.shop.m", "source.shop.raw.t", "source.shop.raw.u")
     assert planned(source, stale, reader) == {"model.shop.m": set()}
-    found = plan.tasks(manifest(source, stale, reader), replace(DEFAULT, source_freshness=True))
+    found = plan.tasks(manifest(source, stale, reader), DEFAULT._replace(source_freshness=True))
     assert [(t.id, t.argv, t.upstream) for t in found] == [
         ("source.shop.raw.t", ("source", "freshness", "--select", "source:shop.raw.t"), ()),
         ("model.shop.m", ("run", "--select", "m"), ("source.shop.raw.t",)),
@@ -371,7 +369,7 @@ def test_a_test_waits_for_all_its_selected_parents(m):
 
 @given(manifests())
 def test_without_gates_no_test_is_waited_for(m):
-    found = plan.tasks(m, replace(DEFAULT, gate_tests=False))
+    found = plan.tasks(m, DEFAULT._replace(gate_tests=False))
     tests = {task.id for task in found if task.kind == "test"}
     assert [task.id for task in found if tests & set(task.upstream)] == []
 

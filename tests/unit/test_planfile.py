@@ -1,12 +1,13 @@
 """The plan that is kept beside the manifest."""
 
 import json
-from dataclasses import replace
+import subprocess
+import sys
 
 import pytest
 
-from include import manifest, planfile, split
-from include.plan import Options
+from include import manifest, planfile, settings, split
+from include.tasks import Dag, Options
 from tests.unit.test_manifest import by_id, member, raw
 
 OPTIONS = Options()
@@ -30,13 +31,13 @@ def path(tmp_path):
     return path
 
 
-def planned(path, options=OPTIONS) -> tuple[split.Dag, ...]:
+def planned(path, options=OPTIONS) -> tuple[Dag, ...]:
     return split.dags(manifest.load(path), options)
 
 
-def alone(dag_id: str, task_id: str, dags: tuple[split.Dag, ...]) -> tuple[split.Dag, ...]:
+def alone(dag_id: str, task_id: str, dags: tuple[Dag, ...]) -> tuple[Dag, ...]:
     (dag,) = [dag for dag in dags if dag.id == dag_id]
-    return (replace(dag, tasks=tuple(task for task in dag.tasks if task.id == task_id)),)
+    return (dag._replace(tasks=tuple(task for task in dag.tasks if task.id == task_id)),)
 
 
 def test_what_is_read_is_the_plan_of_the_manifest(path):
@@ -68,6 +69,33 @@ def test_the_plan_of_another_manifest_is_not_used(path):
 
 def test_the_plan_of_a_longer_manifest_is_not_used(path):
     path.write_text(path.read_text() + " " * 5000)
+    assert planfile.read(path, OPTIONS) is None
+
+
+def test_all_code_that_makes_a_plan_tells_it_from_that_of_another_version():
+    imported = "import sys, include.planfile, include.split; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", imported],
+        cwd=settings.ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    modules = {name for name in done.stdout.split() if name.startswith("include.")}
+    # Where the manifest is, and what is asked for, is told by the file's first line.
+    assert {f"include.{file.stem}" for file in planfile.MADE_BY} == modules - {
+        "include.locate",
+        "include.settings",
+    }
+
+
+def test_the_plan_of_another_version_of_the_code_is_not_used(path, monkeypatch, tmp_path):
+    code = tmp_path / "code.py"
+    code.write_text("1")
+    monkeypatch.setattr(planfile, "MADE_BY", (code,))
+    planfile.write(path, OPTIONS, planned(path))
+    assert planfile.read(path, OPTIONS) == planned(path)
+    code.write_text("2")
     assert planfile.read(path, OPTIONS) is None
 
 

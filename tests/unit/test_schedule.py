@@ -6,7 +6,7 @@ import pytest
 
 from include import schedule
 from include.manifest import ManifestError
-from include.schedule import Ask, Asset, Schedule
+from include.tasks import Ask, Asset, Schedule
 from tests.unit.tiny import node
 
 DAILY = Schedule("@daily")

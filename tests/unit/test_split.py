@@ -9,8 +9,7 @@ import pytest
 
 from include import plan, split
 from include.manifest import ManifestError
-from include.plan import Options
-from include.schedule import Ask, Asset, Schedule
+from include.tasks import PUBLISH, Ask, Asset, Dag, Options, Schedule
 from tests.unit.tiny import manifest, node
 
 RAW = node("source.shop.raw.a")
@@ -20,16 +19,16 @@ WEEKLY = {"airflow": {"schedule": "@weekly"}}
 ASSETS = {"airflow": {"schedule": "assets"}}
 
 
-def dags(*nodes, selected=None, **options) -> dict[str, split.Dag]:
-    found = split.dags(manifest(*nodes, selected=selected), replace(Options(), **options))
+def dags(*nodes, selected=None, **options) -> dict[str, Dag]:
+    found = split.dags(manifest(*nodes, selected=selected), Options(**options))
     return {dag.id: dag for dag in found}
 
 
-def edges(dag: split.Dag) -> dict[str, tuple[str, ...]]:
+def edges(dag: Dag) -> dict[str, tuple[str, ...]]:
     return {task.id: task.upstream for task in dag.tasks}
 
 
-def published(dag: split.Dag) -> dict[str, list[str]]:
+def published(dag: Dag) -> dict[str, list[str]]:
     """The assets that each task publishes, of those that publish any."""
     return {task.id: [a.name for a in task.outlets] for task in dag.tasks if task.outlets}
 
@@ -215,7 +214,7 @@ def test_however_the_models_are_scheduled_no_task_and_no_edge_within_a_dag_is_lo
     home = {task.id: dag_id for dag_id, task in found}
     assert len(set(home.values())) == 3
     assert len(home) == len(found)
-    assert {t.id for _, t in found if t.kind != split.PUBLISH} == planned.keys()
+    assert {t.id for _, t in found if t.kind != PUBLISH} == planned.keys()
     for dag_id, task in found:
         before = planned[task.id].upstream if task.id in planned else task.upstream
         assert task.upstream == tuple(u for u in before if home[u] == dag_id)
