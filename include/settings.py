@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,17 +35,27 @@ class SettingsError(ValueError):
     """An environment variable holds a value that it cannot have."""
 
 
-def _setting(variable: str, meaning: str, default: str):
-    """A dataclass field that is read from `variable`; `default` is the text read when it is unset.
+class _Setting(NamedTuple):
+    """What is read from `variable`; `default` is the text read when it is unset.
 
     A default that starts with `./` is a path below the project's root.
     """
-    return field(metadata={"variable": variable, "meaning": meaning, "default": default})
+
+    variable: str
+    meaning: str
+    default: str
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the project was told by its environment (see `load`)."""
+def _setting(variable: str, meaning: str, default: str) -> Any:
+    """A field's line in the table of settings, where Python has a default."""
+    return _Setting(variable, meaning, default)
+
+
+class Settings(NamedTuple):
+    """What the project was told by its environment; `load` makes it, and nothing else.
+
+    A tuple, since each task's process makes this class anew: a dataclass takes four times as long.
+    """
 
     project_dir: Path = _setting(
         "DBT_PROJECT_DIR", "the dbt project: the folder of `dbt_project.yml`", "./include/dbt"
@@ -177,10 +187,10 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
     }
     return Settings(
         **{
-            f.name: parse[f.type](
-                f.metadata["variable"], environ.get(f.metadata["variable"]) or f.metadata["default"]
+            name: parse[Settings.__annotations__[name].__forward_arg__](
+                setting.variable, environ.get(setting.variable) or setting.default
             )
-            for f in fields(Settings)
+            for name, setting in Settings._field_defaults.items()
         }
     )
 
@@ -188,8 +198,8 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
 def table() -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, for the README's table and its test."""
     return [
-        (f.metadata["variable"], f.metadata["default"].removeprefix("./"), f.metadata["meaning"])
-        for f in fields(Settings)
+        (setting.variable, setting.default.removeprefix("./"), setting.meaning)
+        for setting in Settings._field_defaults.values()
     ]
 
 

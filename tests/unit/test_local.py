@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -314,7 +313,7 @@ def test_a_manifest_is_not_fresh_when_the_pins_of_dbt_are_younger(project):
 
 
 def test_a_manifest_with_a_selection_is_not_fresh(project):
-    assert not is_fresh(replace(project, select="tag:daily"))
+    assert not is_fresh(project._replace(select="tag:daily"))
     write_manifest(project, selected=["model.shop.orders"])
     assert not is_fresh(project)
 
