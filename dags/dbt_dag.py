@@ -18,23 +18,10 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 
-from include import (
-    alerts,
-    catalog,
-    locate,
-    page,
-    planfile,
-    run_results,
-    settings,
-    staleness,
-    timetable,
-    trigger,
-)
+from include import locate, planfile, settings, timetable, trigger
 from include.dbt_operator import DbtOperator
-from include.hooks import Hooks
-from include.plan import Task
 from include.planfile import Only
-from include.split import HOOKS, Dag
+from include.tasks import HOOKS, Dag, Task
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +57,20 @@ def build(config: settings.Settings) -> list[DAG]:
     planned = plan_of(path, config, only)
     if only and config.manifest_url and not any(dag.tasks for dag in planned):
         planned = plan_of(locate.manifest(config), config, only)  # a task of a newer manifest
-    changed = () if only else staleness.changed(path, config.project_dir)
+    if only:
+        return [make(dag, config) for dag in planned]
+    # For those who look at a DAG: a task process makes no page, and reads no profiles.yml.
+    from include import page, staleness
+
+    changed = staleness.changed(path, config.project_dir)
     if changed:
         log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
-    # Only a form offers targets: a task process reads no profiles.yml.
-    targets = () if only else trigger.targets(config.project_dir, config.profiles_dir)
-    return [make(dag, config, changed, targets) for dag in planned]
+    tags = ("dbt", *((staleness.TAG,) if changed else ()))
+    targets = trigger.targets(config.project_dir, config.profiles_dir)
+    return [
+        make(dag, config, staleness.notice(changed) + page.of(dag), tags, targets)
+        for dag in planned
+    ]
 
 
 def plan_of(path: Path, config: settings.Settings, only: Only | None) -> tuple[Dag, ...]:
@@ -84,18 +79,22 @@ def plan_of(path: Path, config: settings.Settings, only: Only | None) -> tuple[D
 
 
 def make(
-    planned: Dag, config: settings.Settings, changed: Sequence[str], targets: Sequence[str]
+    planned: Dag,
+    config: settings.Settings,
+    doc: str | None = None,
+    tags: Sequence[str] = ("dbt",),
+    targets: Sequence[str] = (),
 ) -> DAG:
-    """One DAG with its tasks. `changed` are the files that the manifest is older than."""
+    """One DAG with its tasks, its page `doc`, and `targets` to be chosen from in its form."""
     dag = DAG(
         dag_id=planned.id,
         description="Every dbt model run and tested as its own task",
-        doc_md=staleness.notice(changed) + page.of(planned),
+        doc_md=doc,
         schedule=timetable.of(planned),
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
-        tags=["dbt", *([staleness.TAG] if changed else [])],
+        tags=tags,
         default_args={
             "owner": "dbt",
             # A task is skipped where a run was triggered for others: what is downstream goes on.
@@ -106,15 +105,26 @@ def make(
             "retry_delay": timedelta(seconds=config.retry_delay),
             "retry_exponential_backoff": 2,
             "max_retry_delay": timedelta(hours=1),
-            **alerts.callbacks(config),
+            **callbacks(config),
         },
     )
     add_tasks(dag, planned, config)
-    catalog.add_to(dag, config)
-    run_results.add_to(dag)
+    add_last(dag, config)
     # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
     dag.params.update(trigger.form(targets))
     return dag
+
+
+def callbacks(config: settings.Settings) -> dict[str, Any]:
+    """What tasks call at their end, as arguments of an operator; {} while nobody is to be told.
+
+    Raises SettingsError if there is no such notifier.
+    """
+    if not config.alert_notifier:
+        return {}
+    from include import alerts  # a task process of which nobody is told goes without
+
+    return alerts.callbacks(config)
 
 
 def add_tasks(dag: DAG, planned: Dag, config: settings.Settings) -> None:
@@ -140,6 +150,16 @@ def add_tasks(dag: DAG, planned: Dag, config: settings.Settings) -> None:
                 operators[upstream].downstream_task_ids.add(task.id)
 
 
+def add_last(dag: DAG, config: settings.Settings) -> None:
+    """Adds the tasks that come after those of the plan, unless one of the plan's is asked for."""
+    if dag.tasks and get_parsing_context().task_id:
+        return
+    from include import catalog, run_results  # the process of a model goes without
+
+    catalog.add_to(dag, config)
+    run_results.add_to(dag)
+
+
 def operator(task: Task, planned: Dag, config: settings.Settings, **common: Any) -> BaseOperator:
     """The operator of a task, with arguments that others have in `common`.
 
@@ -158,6 +178,8 @@ def operator(task: Task, planned: Dag, config: settings.Settings, **common: Any)
         "doc_md": task.doc or None,
     }
     if task.kind in HOOKS:
+        from include.hooks import Hooks  # the process of a model goes without
+
         return Hooks(kind=task.kind, connection=config.connection, **arguments)
     if not task.argv:
         return EmptyOperator(**arguments)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.sdk.log import redact
 
-from include import settings
-
-WARNINGS = "warnings"  # the XCom in which a task leaves what dbt warned of
+from include import results, settings
 
 # What notifiers call their message, and what is sent where the settings say nothing else.
 _PLAIN = "{{ alert.title }}\n{{ alert.text }}\n{{ alert.url }}"
@@ -29,8 +26,7 @@ DEFAULTS = (
 )
 
 
-@dataclass(frozen=True)
-class Alert:
+class Alert(NamedTuple):
     """What there is to tell: one line, the lines of the task's log, and its page in Airflow."""
 
     title: str
@@ -39,12 +35,10 @@ class Alert:
 
 
 def callbacks(config: settings.Settings) -> dict[str, Any]:
-    """What tasks call at their end, as arguments of an operator; {} while nobody is to be told.
+    """What tasks call at their end, as arguments of an operator.
 
     Raises SettingsError if there is no such notifier.
     """
-    if not config.alert_notifier:
-        return {}
     notifier(config.alert_notifier)
     warned = {"on_success_callback": on_success} if config.alert_warnings else {}
     return {"on_failure_callback": on_failure} | warned
@@ -58,7 +52,7 @@ def on_failure(context: Mapping[str, Any]) -> None:
 
 def on_success(context: Mapping[str, Any]) -> None:
     """Tells of a task that succeeded with warnings."""
-    if said := context["ti"].xcom_pull(key=WARNINGS):
+    if said := context["ti"].xcom_pull(key=results.WARNINGS):
         send(context, "warns", said)
 
 

@@ -22,7 +22,7 @@ from airflow.sdk.exceptions import (
 )
 from airflow.sdk.log import mask_secret, redact
 
-from include import alerts, failure, locate, manifest, plan, results, settings, trigger
+from include import locate, results, settings, trigger
 from include.dbt_hook import STDIN, DbtHook, command
 
 # Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
@@ -112,7 +112,7 @@ class DbtOperator(BashOperator):
         if warned:
             said = "\n".join(f"{r['unique_id']}: {results.message(r)}" for r in warned)
             self.log.warning("%s", said)
-            ti.xcom_push(alerts.WARNINGS, said)
+            ti.xcom_push(results.WARNINGS, said)
 
     def _failed(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
         """What is raised of a command that failed; its results are an XCom nevertheless.
@@ -120,6 +120,8 @@ class DbtOperator(BashOperator):
         A test that failed on its data ("fail") does not heal by repetition and is not retried; what
         could not be executed ("error": a lost connection, say) may (see `final`).
         """
+        from include import failure  # a task that succeeds goes without what tells of it
+
         artifact = results.read(folder / "target")
         if artifact:
             context["ti"].xcom_push("return_value", results.small(masked(artifact)))
@@ -141,6 +143,8 @@ class DbtOperator(BashOperator):
 
     def _failing_rows(self, bad: Iterable[results.Result], context: Any) -> dict[str, str]:
         """By unique id, the rows that failed a test, as dbt shows them; {} if none are wanted."""
+        from include import failure
+
         wanted = settings.load().failing_rows
         if not wanted:
             return {}
@@ -174,6 +178,8 @@ class DbtOperator(BashOperator):
         if not self.nodes | {self.node} <= selected:
             self.outlets = []
         if not self.nodes <= selected:
+            from include import manifest, plan  # what makes a plan: only for a command of its own
+
             whole = manifest.load(locate.manifest(config, may_be_old=True))
             some = plan.command(whole, self.verb, sorted(self.nodes & selected))
             self.bash_command = command(some)

@@ -22,9 +22,11 @@ Result = Mapping[str, Any]
 # TestStatus, FreshnessStatus, and interpret_results of its tasks).
 STATUSES = ("runtime error", "error", "fail", "partial success", "warn", "skipped")
 FAILED = frozenset(STATUSES[:4])
-_CUT = re.compile(r"^[ \t]*LINE \d+: (?:\.\.\..*|.*\.\.\.)$(?:\n[ \t]*\^$)?\n?", re.M)
-_NAME = re.compile(r'"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|([^."`\[\]]+)')
+# Texts, which `re` compiles when they are first used: few tasks, each of them a process, do.
+_CUT = r"(?m)^[ \t]*LINE \d+: (?:\.\.\..*|.*\.\.\.)$(?:\n[ \t]*\^$)?\n?"
+_NAME = r'"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|([^."`\[\]]+)'
 RUN_RESULTS, SOURCES = "run_results", "sources"
+WARNINGS = "warnings"  # the XCom in which a task leaves what dbt warned of
 
 _EMPTY = {
     "timing": [],
@@ -84,7 +86,7 @@ def uncut(said: str) -> str:
     """The message without a line of the query that Postgres has cut off: what is secret in it would
     be known by nobody who looks for the whole of it.
     """
-    return _CUT.sub("", said)
+    return re.sub(_CUT, "", said) if "LINE" in said else said
 
 
 def _freshness(result: Result) -> str:
@@ -158,7 +160,7 @@ def located(manifest: Mapping[str, Any], found: Iterable[Result]) -> dict[str, A
 
 def _names(relation: str) -> tuple[str, ...]:
     """The parts of a relation's name, without the quotes of Postgres, BigQuery or SQL Server."""
-    return tuple("".join(parts).replace('""', '"') for parts in _NAME.findall(relation))
+    return tuple("".join(parts).replace('""', '"') for parts in re.findall(_NAME, relation))
 
 
 def _metadata(records: Sequence[Mapping[str, Any]], kind: str, run: str) -> dict[str, Any]:

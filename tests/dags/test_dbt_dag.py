@@ -148,6 +148,32 @@ def test_a_task_process_builds_only_its_own_task():
         assert parsed().task_ids == ["model.jaffle_shop.orders"]
 
 
+IMPORTED = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+assert bag.import_errors == {}, bag.import_errors
+print(*(name for name in sys.modules if name.startswith("include.")))
+"""
+
+
+def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("DBT_MANIFEST", shutil.copy(settings.load().manifest, tmp_path))
+    parsed()  # keeps the plan
+    with in_task_process("model.jaffle_shop.orders"):
+        argv = [sys.executable, "-c", IMPORTED, str(settings.ROOT / "dags" / "dbt_dag.py")]
+        done = subprocess.run(
+            argv, cwd=settings.ROOT, stdout=subprocess.PIPE, text=True, check=True
+        )
+    imported = {name.split(".")[1] for name in done.stdout.splitlines()[-1].split()}
+    assert imported == {
+        *("dbt_hook", "dbt_operator", "duration", "locate", "planfile", "results"),
+        *("settings", "tasks", "timetable", "trigger", "warm"),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
