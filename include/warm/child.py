@@ -1,10 +1,10 @@
-"""What runs inside dbt: the command in a forked child, and what the parent prepares for it.
+"""What runs inside dbt: the commands in a forked child, and what the parent prepares for them.
 
 A child calls dbt's own entry point with the client's arguments, so everything from command line to
 exit code is dbt's. One thing is changed (`install`): where neither the project's files nor anything
 else that parsing depends on differ from what an earlier child parsed, the manifest comes from
 memory. Otherwise dbt parses in full, as it does with an empty target folder, and the parent gets
-the result. The child of a held manifest leaves run results and logs, but no second manifest.json.
+the result. A command of a held manifest leaves run results and logs, but no second manifest.json.
 """
 
 import atexit
@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
@@ -35,16 +36,16 @@ import dbt.task
 import hooks
 import networkx
 import repeated
+import reused
 import wire
 from dbt import compilation, plugins
 from dbt.adapters.base.query_headers import MacroQueryStringSetter
 from dbt.adapters.contracts.connection import QueryComment
-from dbt.adapters.factory import FACTORY, get_adapter, load_plugin
+from dbt.adapters.factory import FACTORY, load_plugin
 from dbt.artifacts.resources.v1.components import Contract
 from dbt.cli.main import cli
 from dbt.config import RuntimeConfig
 from dbt.constants import DEFAULT_ENV_PLACEHOLDER
-from dbt.context.query_header import generate_query_header_context
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.project import (
     Configuration,
@@ -55,7 +56,6 @@ from dbt.contracts.project import (
 )
 from dbt.contracts.selection import SelectorFile
 from dbt.flags import get_flags
-from dbt.graph import Graph
 from dbt.jsonschemas.jsonschemas import project_schema
 from dbt.parser import manifest as parser
 from dbt.task import runnable
@@ -66,6 +66,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
 CLOCK_NS = 50_000_000  # two changes of a file within one tick of the clock would look like one
+COMMANDS = 100  # of one child, after which its memory is given back
+WAITS = "waits"  # what a child says that is ready for another command
 YOUNG_OBJECTS = 50_000  # that a command makes between two collections: most make no more at all
 FLAGS = "WARN_ERROR WARN_ERROR_OPTIONS FULL_REFRESH STATIC_PARSER USE_EXPERIMENTAL_PARSER"
 # What parsing may read that is another for each command. Where it decides on names, a manifest is
@@ -259,12 +261,30 @@ def graph_of(manifest: Manifest) -> networkx.DiGraph:
 # In a child
 
 
-def serve(connection: socket.socket, who: tuple, held: Mapping, parent: int) -> None:
-    """Run the command that a client asks for, and end this process."""
+def serve(connection: socket.socket, who: tuple, held: Mapping, parent: socket.socket) -> None:
+    """Run the command that a client asks for, and those of further clients as long as the parent
+    has any, one after the other; end this process.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.set_threshold(YOUNG_OBJECTS)
     gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
+    install(held, parent)
+    left = COMMANDS
+    while connection:
+        left -= 1
+        connection = parent_has(parent) if answer(connection, who, left, parent) else None
+    os._exit(0)
+
+
+def parent_has(parent: socket.socket) -> socket.socket | None:
+    """The connection to the next client; None if the parent has none."""
+    _, fds, _, _ = socket.recv_fds(parent, 1, 1)
+    return socket.socket(fileno=fds[0]) if fds else None
+
+
+def answer(connection: socket.socket, who: tuple, left: int, parent: socket.socket) -> bool:
+    """Run a client's command; whether this process is as it was, and may run another one."""
     if wire.peer_uid(connection) != os.getuid():
         os._exit(1)
     try:
@@ -276,13 +296,39 @@ def serve(connection: socket.socket, who: tuple, held: Mapping, parent: int) -> 
     if wire.receive(connection, 1) != wire.GO:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=heed, args=(connection,), daemon=True).start()
-    install(held, parent)
-    hooks.install()
+    client = Client(connection)
+    client.start()
     code = run(arguments)
+    again = left > 0 and code < 2 and not client.signalled and reused.may_be()
+    code = end(code, again)
+    client.over = True
+    if again:
+        reused.forget()
+        say(parent, WAITS)
     with contextlib.suppress(OSError):
         connection.sendall(wire.EXIT + bytes([code]))
-    os._exit(code)
+        connection.shutdown(socket.SHUT_RDWR)
+    client.join()
+    connection.close()
+    return again
+
+
+def end(code: int, again: bool) -> int:
+    """What Python does at the end of a program, and has the client see the end of its streams; the
+    exit code.
+    """
+    if not again:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120  # as Python does
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.close(null)
+    return code
 
 
 def take_over(connection: socket.socket, who: tuple) -> list[str]:
@@ -308,19 +354,29 @@ def take_over(connection: socket.socket, who: tuple) -> list[str]:
     return arguments
 
 
-def heed(connection: socket.socket) -> None:
-    """Pass on the client's Ctrl-C to dbt; end the command when the client is ended or dies."""
-    while True:
-        number = 0
-        with contextlib.suppress(OSError):
-            number = (connection.recv(1) or b"\0")[0]
-        if number != signal.SIGINT:
-            break
-        os.kill(os.getpid(), signal.SIGINT)
-    cancelling = threading.Thread(target=cancel, daemon=True)
-    cancelling.start()
-    cancelling.join(CANCEL_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+class Client(threading.Thread):
+    """Passes on the client's Ctrl-C to dbt; ends the command when the client is ended or dies."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self.connection = connection
+        self.signalled = self.over = False
+
+    def run(self) -> None:
+        while True:
+            number = 0
+            with contextlib.suppress(OSError):
+                number = (self.connection.recv(1) or b"\0")[0]
+            if self.over:
+                return
+            self.signalled = True
+            if number != signal.SIGINT:
+                break
+            os.kill(os.getpid(), signal.SIGINT)
+        cancelling = threading.Thread(target=cancel, daemon=True)
+        cancelling.start()
+        cancelling.join(CANCEL_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def cancel() -> None:
@@ -331,12 +387,13 @@ def cancel() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """dbt's console script, and what Python does at the end of one; the exit code."""
+    """dbt's console script; the exit code."""
     sys.argv = arguments
     load_dotenv(find_dotenv(usecwd=True), override=False)  # as dbt.cli.main when it is imported
     code: object = 1
     try:
-        code = cli()
+        with warnings.catch_warnings():  # what was warned of in another command is no reason
+            code = cli()
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -344,16 +401,10 @@ def run(arguments: list[str]) -> int:
     if code is not None and not isinstance(code, int):
         print(code, file=sys.stderr)
         code = 1
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            code = 120  # as Python does
     return (code or 0) & 0xFF
 
 
-def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
+def install(held: Mapping[Entry, networkx.DiGraph], parent: socket.socket) -> None:
     """Let dbt take its manifest from memory, and give the parent what it had to parse."""
     full = parser.ManifestLoader.get_full_manifest
 
@@ -367,49 +418,25 @@ def install(held: Mapping[Entry, networkx.DiGraph], parent: int) -> None:
         files, changed = files_of(projects.values())
         for entry, graph in held.items():
             if entry.fits(place, files):
-                tell(parent, (files, place))
-                return adopt(entry.manifest, graph, config)
+                say(parent, (files, place))
+                return reused.adopt(entry.manifest, graph, config)
         gc.disable()  # a fifth of the time; what parsing makes is kept anyway
         manifest = full(config, **options)
         gc.freeze()
         gc.enable()
         lasting = changed < began - CLOCK_NS and lasts(manifest, config.project_name)
-        tell(parent, Entry(place, files, manifest) if lasting else None)
+        say(parent, Entry(place, files, manifest) if lasting else None)
         return manifest
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
     parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
+    reused.install()
     repeated.install_in_child()
+    hooks.install()
 
 
-def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) -> Manifest:
-    """Make a held manifest this command's, as dbt does with one that it has just parsed."""
-    manifest.metadata = config.get_metadata()
-    manifest.selectors = config.manifest_selectors
-    adapter = get_adapter(config)
-    adapter.set_macro_resolver(manifest)
-    adapter.connections.set_query_header(generate_query_header_context(adapter.config, manifest))
-    # That names are unique was found when it was parsed; dbt warns of some that are not.
-    named = [(n.package_name, n.name) for n in manifest.nodes.values() if n.is_relational]
-    if len(set(named)) == len(named):
-        parser._check_resource_uniqueness = lambda *_: None
-    parser._check_manifest(manifest, config)
-    from_scratch = compilation.Compiler.compile
-
-    def compile(compiler, of, write=True, add_test_edges=False, catalogs=None):
-        # `show --inline` adds its query as a node.
-        if of is not manifest or add_test_edges or any(key not in graph for key in of.nodes):
-            return from_scratch(compiler, of, write, add_test_edges, catalogs)
-        compiler.initialize()
-        if config.args.which != "list":
-            compilation.print_compile_stats(compilation._generate_stats(of, catalogs))
-        return Graph(graph)
-
-    compilation.Compiler.compile = compile
-    return manifest
-
-
-def tell(parent: int, message: object) -> None:
-    """Say the one thing that this child has to say to its parent, which may be gone."""
-    with contextlib.suppress(OSError), open(parent, "wb") as pipe:
-        pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)
+def say(parent: socket.socket, message: object) -> None:
+    """Tell the parent, which may be gone."""
+    told = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    with contextlib.suppress(OSError):
+        parent.sendall(len(told).to_bytes(8, "big") + told)

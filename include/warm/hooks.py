@@ -13,6 +13,7 @@ from dataclasses import fields
 from dbt import selected_resources
 from dbt.artifacts.schemas.run import RunResult, RunResultOutput
 from dbt.contracts.graph.manifest import Manifest
+from dbt.node_types import RunHookType
 from dbt.task.build import BuildTask
 from dbt.task.run import RunTask
 
@@ -20,17 +21,28 @@ NONE = "none"
 
 
 def install() -> None:
-    """Let this process's command run the hooks that it is to run."""
-    wanted = os.environ.get("DBT_HOOKS")
-    if not wanted:
-        return
+    """Let this process's commands run the hooks that they are to run."""
     of_kind = RunTask.get_hooks_by_type
-    RunTask.get_hooks_by_type = lambda task, kind: of_kind(task, kind) if kind == wanted else []
-    if wanted != NONE:
-        with open(os.environ["DBT_HOOKS_OF"]) as file:
-            told = json.load(file)
-        BuildTask._runtime_initialize = lambda task: select(task, told["nodes"])
-        BuildTask.execute_nodes = lambda task: [result(task.manifest, r) for r in told["results"]]
+    initialize, execute = BuildTask._runtime_initialize, BuildTask.execute_nodes
+
+    def get_hooks_by_type(task: RunTask, kind: RunHookType) -> list:
+        return of_kind(task, kind) if os.environ.get("DBT_HOOKS") in (None, "", kind) else []
+
+    RunTask.get_hooks_by_type = get_hooks_by_type
+    BuildTask._runtime_initialize = lambda task: (
+        select(task, told["nodes"]) if (told := alone()) else initialize(task)
+    )
+    BuildTask.execute_nodes = lambda task: (
+        [result(task.manifest, r) for r in told["results"]] if (told := alone()) else execute(task)
+    )
+
+
+def alone() -> dict | None:
+    """What the hooks are about, where they are to run without nodes."""
+    if os.environ.get("DBT_HOOKS") in (None, "", NONE):
+        return None
+    with open(os.environ["DBT_HOOKS_OF"]) as file:
+        return json.load(file)
 
 
 def select(task: BuildTask, unique_ids: list[str]) -> None:

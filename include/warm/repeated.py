@@ -53,10 +53,17 @@ def install_in_parent() -> None:
 
 
 def install_in_child() -> None:
-    """For what depends on the environment of a command, which has come by now."""
+    """For what depends on a command and its environment."""
     base.env_secrets = functions.env_secrets = functools.cache(base.env_secrets)
     if sessions:
         sessions.install()
+
+
+def forget() -> None:
+    """Keep nothing of a command for the next one."""
+    base.env_secrets.cache_clear()
+    if sessions:
+        sessions.forget()
 
 
 def safe_run_hooks(task: RunTask, adapter, kind: RunHookType, context: dict) -> RunStatus:

@@ -1,8 +1,12 @@
 """`server.py REAL_DBT SOCKET IDLE_SECONDS`, listening on descriptor 3: the warm parent.
 
-It has imported dbt and holds parsed manifests, and forks a child for each command. It never reads
-a request: the child does (`child.serve`), so that no environment, and no secret in it, is ever in
-the parent's memory. It never runs dbt: what it holds came from children that had to parse.
+It has imported dbt and holds parsed manifests, and forks children that run the commands. It never
+reads a request: a child does (`child.serve`), so that no environment, and no secret in it, is ever
+in the parent's memory. It never runs dbt: what it holds came from children that had to parse.
+
+A child that has run a command as usual waits a short while for the next one: to fork a process of
+this size, and to touch its memory anew, is most of what a command costs. While the children are at
+work, another one is forked.
 """
 
 import contextlib
@@ -15,6 +19,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 gc.disable()  # the imports make nothing that could be freed, and are a tenth faster
 import child  # noqa: E402
@@ -22,6 +28,7 @@ import wire  # noqa: E402
 
 MANIFESTS = 4  # held at once; the one that was longest unused makes room
 LOADS = 50  # after so many manifests a fresh parent takes over: memory stays bounded
+WAITING = 3.0  # seconds that a child waits for another command, with what it knows of the last one
 
 
 def main(real: str, path: str, idle: float) -> None:
@@ -50,14 +57,39 @@ def _is(path: str, ours: os.stat_result) -> bool:
         return False
 
 
+@dataclass(eq=False)
+class Child:
+    """A child, by its end of the line: it says what it parsed or found, and when it waits."""
+
+    line: socket.socket
+    loads: int  # how many manifests its parent had taken when it was forked
+    heard: bytearray = field(default_factory=bytearray)
+    silent: bool = True  # it may still bring a manifest
+    waits_since: float = 0.0
+
+    def fileno(self) -> int:
+        return self.line.fileno()
+
+    def messages(self) -> Iterator[object]:
+        """What it has said since it was last asked. Raises EOFError when it has ended."""
+        part = self.line.recv(1 << 20)
+        if not part:
+            raise EOFError
+        self.heard += part
+        while len(self.heard) >= (end := 8 + int.from_bytes(self.heard[:8], "big")) > 8:
+            yield pickle.loads(self.heard[8:end])
+            del self.heard[:end]
+
+
 class Parent:
-    """The listening socket, the manifests, and the pipes of the children that may bring one."""
+    """The listening socket, the manifests, and the children."""
 
     def __init__(self, listener: socket.socket, who: tuple) -> None:
         self.listener = listener
         self.who = who
         self.held: dict = {}  # an Entry and its graph, the longest unused first
-        self.pipes: dict[int, bytearray] = {}
+        self.children: set[Child] = set()
+        self.waiting: list[Child] = []  # who began to wait last is asked first
         self.chores = child.rehearse()
         self.at_work = True
         self.loads = 0
@@ -66,10 +98,11 @@ class Parent:
     def turn(self, idle: float) -> bool:
         """Wait for one thing and do it; False when there is no more to wait for."""
         # The first command parses alone: who comes meanwhile finds its manifest ready.
-        hearing = [self.listener] if self.held or not self.pipes else []
-        # Pipes first: a client that comes after a command has ended finds what that one parsed.
-        wait = 0 if self.at_work else min(5.0, idle)
-        readable, _, _ = select.select([*self.pipes, *hearing], [], [], wait)
+        parses = any(one.silent for one in self.children)
+        hearing = [self.listener] if self.held or not parses else []
+        # Children first: a client that comes after a command has ended finds what that one parsed.
+        wait = 0 if self.at_work else min(1.0 if self.waiting else 5.0, idle)
+        readable, _, _ = select.select([*self.children, *hearing], [], [], wait)
         if not readable:  # time for what makes later commands faster
             with contextlib.suppress(Exception):  # what is left undone, the commands do
                 self.at_work = next(self.chores, False)
@@ -78,47 +111,64 @@ class Parent:
             if source is self.listener:
                 self.accept()
             else:
-                self.read(source)
-        return bool(self.pipes) or time.monotonic() - self.used < idle
+                self.hear(source)
+        for one in [one for one in self.waiting if time.monotonic() - one.waits_since > WAITING]:
+            self.dismiss(one)
+        return parses or time.monotonic() - self.used < idle
 
     def accept(self) -> bool:
-        """Fork a child for the next client; False if there is none."""
+        """Have a child serve the next client; False if there is none."""
         try:
             connection, _ = self.listener.accept()
         except OSError:
             return False
         self.used = time.monotonic()
-        mine, childs = os.pipe()
+        with connection:
+            while self.waiting:
+                one = self.waiting.pop()
+                with contextlib.suppress(OSError):  # it was killed
+                    socket.send_fds(one.line, [b"+"], [connection.fileno()])
+                    return True
+                self.dismiss(one)
+            self.fork(connection)
+        return True
+
+    def fork(self, connection: socket.socket) -> None:
+        mine, childs = socket.socketpair()
         if os.fork():
-            connection.close()
-            os.close(childs)
-            self.pipes[mine] = bytearray()
-            return True
+            childs.close()
+            self.children.add(Child(mine, self.loads))
+            return
         try:
-            self.listener.close()
-            for pipe in (mine, *self.pipes):
-                os.close(pipe)
+            for line in (self.listener, mine, *(one.line for one in self.children)):
+                line.close()
             child.serve(connection, self.who, self.held, childs)
         finally:
             os._exit(1)
 
-    def read(self, pipe: int) -> None:
+    def hear(self, one: Child) -> None:
         """Take what a child has to say."""
-        part = os.read(pipe, 1 << 20)
-        if part:
-            self.pipes[pipe] += part
-            return
-        os.close(pipe)
-        message = self.pipes.pop(pipe)
         try:
-            told = pickle.loads(message)
-        except Exception:  # cut short by the end of its child
-            return
-        if isinstance(told, child.Entry):
-            with contextlib.suppress(Exception):  # a cycle in its graph, which every command finds
-                self.hold(told, child.graph_of(told.manifest))
-        for entry in [entry for entry in self.held if (entry.files, entry.place) == told]:
-            self.held[entry] = self.held.pop(entry)
+            for told in one.messages():
+                one.silent = False
+                if told == child.WAITS:
+                    one.waits_since = time.monotonic()
+                    self.waiting.append(one)
+                elif isinstance(told, child.Entry):
+                    with contextlib.suppress(Exception):  # a cycle, which every command finds
+                        self.hold(told, child.graph_of(told.manifest))
+                for entry in [entry for entry in self.held if (entry.files, entry.place) == told]:
+                    self.held[entry] = self.held.pop(entry)
+        except Exception:  # it has ended, maybe in the middle of a message
+            self.dismiss(one)
+        if one in self.waiting and one.loads < self.loads:  # it knows none of the newest manifest
+            self.dismiss(one)
+
+    def dismiss(self, one: Child) -> None:
+        """Hear no more of a child, which ends if it waits."""
+        one.line.close()
+        self.children.discard(one)
+        self.waiting = [other for other in self.waiting if other is not one]
 
     def hold(self, entry: "child.Entry", graph: object) -> None:
         """Keep both, in the place of a manifest that it replaces or that was longest unused."""
@@ -131,6 +181,8 @@ class Parent:
         self.chores = itertools.chain(self.chores, child.rehearse_with(entry.manifest))
         self.at_work = True
         self.loads += 1
+        for one in list(self.waiting):
+            self.dismiss(one)
         if gone:
             gc.unfreeze()
             gc.collect()

@@ -68,3 +68,9 @@ def connect(dsn=None, connection_factory=None, cursor_factory=None, **options) -
 
 def install() -> None:
     psycopg2.connect = connect
+
+
+def forget() -> None:
+    """Close the one that is kept."""
+    while KEPT:
+        connection.close(KEPT.pop())
