@@ -29,7 +29,7 @@ from dbt.task.runnable import GraphRunnableTask
 from dbt_common.events import functions
 from dbt_common.events.event_manager_client import cleanup_event_logger, get_event_manager
 
-COMMANDS = frozenset(("list", "run", "seed", "snapshot", "test"))
+COMMANDS = frozenset(("list", "ls", "run", "seed", "snapshot", "test"))
 CHECK_NAMES = parser._check_resource_uniqueness
 COMPILE = compilation.Compiler.compile
 GET_GRAPH_QUEUE = GraphRunnableTask.get_graph_queue
