@@ -5,6 +5,7 @@ others. Each costs client and server 15 ms of CPU (SCRAM), and more with TLS.
 """
 
 import contextlib
+import re
 import time
 
 import psycopg2
@@ -13,11 +14,16 @@ from psycopg2.extensions import connection, cursor
 CONNECT = psycopg2.connect
 AT_ONCE = 1.0  # seconds; one that waits for longer may have been ended by somebody
 KEPT: list["Session"] = []  # one at most
+# With these a session is as it was. The third is dbt's own (postgres__list_schemas), behind the
+# comment that it puts before each query.
+NOTHING = re.compile(
+    r"BEGIN|COMMIT|(?:/\*(?:(?!\*/).)*\*/)?\s*select distinct nspname from pg_namespace\s*"
+)
 
 
 class Session(connection):
-    """A connection of psycopg2 that was opened with `options`; `new` while nothing but an empty
-    transaction was in it.
+    """A connection of psycopg2 that was opened with `options`; `new` while there was nothing in it
+    that leaves a trace.
     """
 
     options: object = None
@@ -39,10 +45,10 @@ class Session(connection):
 
 
 class Cursor(cursor):
-    """Takes note of what was more than an empty transaction."""
+    """Takes note of what may leave a trace in its session."""
 
     def execute(self, query, vars=None):
-        if query not in ("BEGIN", "COMMIT"):
+        if vars or not isinstance(query, str) or not NOTHING.fullmatch(query):
             self.connection.new = False
         return super().execute(query, vars)
 
