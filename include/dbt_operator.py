@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Connection
@@ -49,9 +49,9 @@ class DbtOperator(BashOperator):
     """
 
     # Of BashOperator's what is used here: each task has a copy of these in Airflow's database.
-    template_fields = ("bash_command",)
-    template_fields_renderers: ClassVar[dict[str, str]] = {"bash_command": "bash"}
-    template_ext = ()
+    # The command is complete. To render it would leave a row in the database for each try, and
+    # is a tenth of what Airflow does for a task; its log and the tab `dbt` show it.
+    template_fields = ()
 
     final = frozenset(("fail",))
     """The statuses of dbt's that do not heal by repetition."""
