@@ -86,31 +86,35 @@ IMPORTED_LATE = (
     "dbt_common.clients.agate_helper", "encodings.utf_8_sig", "google.protobuf.descriptor_pb2",
     "multiprocessing.dummy",
 )  # fmt: skip
+PROJECT = ("dbt_project.yml", ".dbtignore")
+PACKAGES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A parsed manifest and what it was made from: `place` is everything but the files of the
-    project (`files`) and the environment variables that it asked for (in the manifest).
+    """A parsed manifest and what it was made from: the state `files` of what is at `paths`, the
+    environment variables that it and its projects `asked` for, and everything else, its `place`.
     """
 
     place: str
     files: str
+    paths: frozenset[str]
+    asked: Mapping[str, str]
     manifest: Manifest
 
-    def fits(self, place: str, files: str) -> bool:
-        return (place, files) == (self.place, self.files) and all(
-            os.environ.get(name, DEFAULT_ENV_PLACEHOLDER) == value
-            for name, value in self.manifest.env_vars.items()
+    def fits(self, place: str) -> bool:
+        return (
+            place == self.place
+            and all(os.environ.get(k, DEFAULT_ENV_PLACEHOLDER) == v for k, v in self.asked.items())
+            and files_of(self.paths)[0] == self.files
         )
 
     def replaces(self, other: "Entry") -> bool:
-        asked = self.manifest.env_vars, other.manifest.env_vars
-        return self.place == other.place and asked[0] == asked[1]
+        return (self.place, self.asked) == (other.place, other.asked)
 
 
-def place_of(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> str:
+def place_of(config: RuntimeConfig) -> str:
     """A digest of what parsing depends on besides files and environment variables.
 
     That is what dbt compares before it parses partially (ManifestLoader.build_manifest_state_check)
@@ -120,27 +124,35 @@ def place_of(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> st
     return _digest(
         config.project_root, config.profile_name, config.target_name, config.to_target_dict(),
         config.cli_vars, config.vars_from_file,
-        [(name, p.project_root, p.project_env_vars) for name, p in sorted(projects.items())],
         [str(getattr(flags, name, None)) for name in FLAGS.split()],
     )  # fmt: skip
 
 
-def files_of(projects: Iterable[RuntimeConfig]) -> tuple[str, int]:
-    """A digest of the state of every file that dbt reads, and when the last of them changed.
+def files_of(paths: Iterable[str]) -> tuple[str, int]:
+    """A digest of the state of every file there, and when the last of them changed.
 
     The time of a change (ctime) is the system's own: no program can set it back.
     """
-    folders = {folder for project in projects for folder in _folders(project)}
-    states = sorted({state for folder in folders for state in _walk(folder)})
+    states = sorted(state for path in paths for state in _walk(path))
     return _digest(states), max((state[-1] for state in states), default=0)
 
 
-def _folders(project: RuntimeConfig) -> Iterator[str]:
-    yield from (os.path.join(project.project_root, n) for n in ("dbt_project.yml", ".dbtignore"))
-    for field in fields(project):
-        if field.name.endswith("_paths"):
-            for path in getattr(project, field.name):
-                yield os.path.join(project.project_root, path)
+def paths_of(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> frozenset[str]:
+    """The files that decide on the projects, and the folders of what dbt reads in them.
+
+    Those of dbt's own packages are a part of dbt, as its code is (see wire.identity). A path that
+    ends with a slash stands for the names in a folder.
+    """
+    found = {os.path.join(config.project_root, name) for name in PACKAGES}
+    found.add(os.path.join(config.project_root, config.packages_install_path, ""))
+    for project in projects.values():
+        if not os.path.realpath(project.project_root).startswith(sys.prefix + os.sep):
+            found |= {os.path.join(project.project_root, n) for n in PROJECT}
+            for field in fields(project):
+                if field.name.endswith("_paths"):
+                    paths = getattr(project, field.name)
+                    found |= {os.path.join(project.project_root, path) for path in paths}
+    return frozenset(found)
 
 
 def _walk(path: str) -> Iterator[tuple]:
@@ -151,7 +163,7 @@ def _walk(path: str) -> Iterator[tuple]:
         with contextlib.suppress(OSError):
             found = os.stat(path)
             yield path, found.st_ino, found.st_size, found.st_ctime_ns
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(found.st_mode) and not path.endswith(os.sep):
                 todo += [entry.path for entry in os.scandir(path)]
 
 
@@ -298,6 +310,7 @@ def answer(connection: socket.socket, who: tuple, left: int, parent: socket.sock
     signal.signal(signal.SIGINT, signal.default_int_handler)
     client = Client(connection)
     client.start()
+    reused.begin()
     code = run(arguments)
     again = left > 0 and code < 2 and not client.signalled and reused.may_be()
     code = end(code, again)
@@ -412,20 +425,23 @@ def install(held: Mapping[Entry, networkx.DiGraph], parent: socket.socket) -> No
         flags = get_flags()
         if not flags.PARTIAL_PARSE or flags.PARTIAL_PARSE_FILE_PATH:
             return full(config, **options)
+        place = place_of(config)
+        for entry, graph in held.items():
+            if entry.fits(place):
+                say(parent, (entry.files, place))
+                return reused.adopt(entry.manifest, graph, config)
         began = time.time_ns()
         projects = config.load_dependencies()
-        place = place_of(config, projects)
-        files, changed = files_of(projects.values())
-        for entry, graph in held.items():
-            if entry.fits(place, files):
-                say(parent, (files, place))
-                return reused.adopt(entry.manifest, graph, config)
+        paths = paths_of(config, projects)
+        files, changed = files_of(paths)
         gc.disable()  # a fifth of the time; what parsing makes is kept anyway
         manifest = full(config, **options)
         gc.freeze()
         gc.enable()
         lasting = changed < began - CLOCK_NS and lasts(manifest, config.project_name)
-        say(parent, Entry(place, files, manifest) if lasting else None)
+        asked = {k: v for project in projects.values() for k, v in project.project_env_vars.items()}
+        made = Entry(place, files, paths, asked | manifest.env_vars, manifest)
+        say(parent, made if lasting else None)
         return manifest
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)

@@ -59,9 +59,11 @@ def install_in_child() -> None:
         sessions.install()
 
 
-def forget() -> None:
-    """Keep nothing of a command for the next one."""
+def begin() -> None:
     base.env_secrets.cache_clear()
+
+
+def forget() -> None:
     if sessions:
         sessions.forget()
 

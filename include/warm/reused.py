@@ -3,8 +3,8 @@
 dbt is made for further invocations in a process (https://docs.getdbt.com/reference/programmatic-invocations)
 and begins each with new flags, events, profile, project and adapter. What it does not begin anew is
 here: the nodes that a command compiles belong to that command alone (`adopt`), and what a process
-remembers of a command is forgotten (`forget`). A process is used again only for commands that do no
-more than that (`may_be`).
+remembers of a command is forgotten (`begin`, `forget`). A process is used again only for commands
+that do no more than that (`may_be`).
 """
 
 import logging
@@ -115,9 +115,19 @@ def may_be() -> bool:
     return Adopted.manifest is not None and flags.WHICH in COMMANDS and not flags.DEFER and alone
 
 
-def forget() -> None:
-    """Be as before the command that has ended."""
+def begin() -> None:
+    """Let the next command find a process that knows of no other one, and of no environment: the
+    parent, which prepares much, has one of its own.
+    """
     Adopted.manifest = Adopted.graph = None
+    deprecations.reset_deprecations()
+    functions.reset_metadata_vars()
+    selected_resources.set_selected_resources(())
+    repeated.begin()
+
+
+def forget() -> None:
+    """Keep nothing of the command that has ended while there is none to run."""
     os.environ.clear()
     os.chdir("/")
     for logger in get_event_manager().loggers:
@@ -125,7 +135,4 @@ def forget() -> None:
             if isinstance(handler, logging.FileHandler):
                 handler.close()
     cleanup_event_logger()
-    deprecations.reset_deprecations()
-    functions.reset_metadata_vars()
-    selected_resources.set_selected_resources(())
     repeated.forget()
