@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 
 gc.disable()  # the imports make nothing that could be freed, and are a tenth faster
 import child  # noqa: E402
+import held  # noqa: E402
+import rehearsal  # noqa: E402
 import wire  # noqa: E402
 
 MANIFESTS = 4  # held at once; the one that was longest unused makes room
@@ -38,7 +40,7 @@ def main(real: str, path: str, idle: float) -> None:
     ours = os.stat(path)
     # What the cold dbt, a script in its venv's bin/, would have there; dbt looks for plugins in it.
     sys.path[0] = os.path.dirname(os.path.abspath(real))
-    child.prepare()
+    rehearsal.prepare()
     gc.freeze()  # a child's collector leaves the parent's pages alone, and shared
     parent = Parent(listener, who)
     while parent.loads < LOADS and _is(path, ours) and parent.turn(idle):
@@ -90,7 +92,7 @@ class Parent:
         self.held: dict = {}  # an Entry and its graph, the longest unused first
         self.children: set[Child] = set()
         self.waiting: list[Child] = []  # who began to wait last is asked first
-        self.chores = child.rehearse()
+        self.chores = rehearsal.rehearse()
         self.at_work = True
         self.loads = 0
         self.used = time.monotonic()
@@ -154,9 +156,9 @@ class Parent:
                 if told == child.WAITS:
                     one.waits_since = time.monotonic()
                     self.waiting.append(one)
-                elif isinstance(told, child.Entry):
+                elif isinstance(told, held.Entry):
                     with contextlib.suppress(Exception):  # a cycle, which every command finds
-                        self.hold(told, child.graph_of(told.manifest))
+                        self.hold(told, held.graph_of(told.manifest))
                 for entry in [entry for entry in self.held if (entry.files, entry.place) == told]:
                     self.held[entry] = self.held.pop(entry)
         except Exception:  # it has ended, maybe in the middle of a message
@@ -170,7 +172,7 @@ class Parent:
         self.children.discard(one)
         self.waiting = [other for other in self.waiting if other is not one]
 
-    def hold(self, entry: "child.Entry", graph: object) -> None:
+    def hold(self, entry: "held.Entry", graph: object) -> None:
         """Keep both, in the place of a manifest that it replaces or that was longest unused."""
         gone = [old for old in self.held if entry.replaces(old)]
         if len(self.held) - len(gone) == MANIFESTS:
@@ -178,7 +180,7 @@ class Parent:
         for old in gone:
             del self.held[old]
         self.held[entry] = graph
-        self.chores = itertools.chain(self.chores, child.rehearse_with(entry.manifest))
+        self.chores = itertools.chain(self.chores, rehearsal.rehearse_with(entry.manifest))
         self.at_work = True
         self.loads += 1
         for one in list(self.waiting):

@@ -19,7 +19,8 @@ except ImportError:
 READY, COLD, GO, EXIT = b"R", b"C", b"G", b"X"
 LONGEST_PATH = 100  # of a socket: sun_path holds 108 bytes on Linux, 104 elsewhere
 CODE = (  # of all but the client
-    "wire.py", "server.py", "child.py", "hooks.py", "repeated.py", "reused.py", "sessions.py",
+    "wire.py", "server.py", "child.py", "held.py", "hooks.py", "rehearsal.py", "repeated.py",
+    "reused.py", "sessions.py",
 )  # fmt: skip
 BIRTH = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
 
