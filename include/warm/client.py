@@ -69,10 +69,18 @@ def ready(real: str, arguments: list[str], environment, fds: tuple, starts: bool
         raise wire.Unservable("this system has no Unix sockets")
     who = wire.identity(real, environment)
     path = wire.socket_path(who, environment)
+    connection = connect(path)
+    if not connection and not starts:
+        raise wire.Unservable("it has no parent yet")
+    connection = connection or start(path, who, real)
+    request = who, [real, *arguments], environment, fds
     try:
-        connection, said = ask(path, who, [real, *arguments], environment, fds, starts)
-    except (EOFError, ConnectionError):  # a parent or child that was just about to end
-        connection, said = ask(path, who, [real, *arguments], environment, fds, starts)
+        said = ask(connection, *request)
+    except (EOFError, ConnectionError):
+        connection = connect(path)
+        if not connection:
+            raise
+        said = ask(connection, *request)  # it was a child that was just about to end
     if said != wire.READY:
         raise wire.Unservable(connection.recv(1000).decode())
     connection.settimeout(None)
@@ -142,12 +150,8 @@ def spawn(listener: int, path: str, who: tuple, real: str) -> None:
         os._exit(1)
 
 
-def ask(path: str, who: tuple, words: list[str], environment, fds: tuple, starts: bool) -> tuple:
-    """Send the request; the connection, and the first byte of the answer."""
-    connection = connect(path)
-    if not connection and not starts:
-        raise wire.Unservable("it has no parent yet")
-    connection = connection or start(path, who, words[0])
+def ask(connection, who: tuple, words: list[str], environment, fds: tuple) -> bytes:
+    """Send the request; the first byte of the answer."""
     connection.settimeout(PATIENCE)
     umask = os.umask(0)
     os.umask(umask)
@@ -159,7 +163,7 @@ def ask(path: str, who: tuple, words: list[str], environment, fds: tuple, starts
         [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
     )
     connection.sendall(request)
-    return connection, wire.receive(connection, 1)
+    return wire.receive(connection, 1)
 
 
 def follow(connection) -> None:
