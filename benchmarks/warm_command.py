@@ -7,8 +7,8 @@
 folder is empty, as a task without warm has it; "cold partial" keeps the folder, so that dbt's own
 partial parsing helps. CPU is that of the client and of the child that serves it (for the first also
 that of the parent), MB what they have for themselves: the child shares the rest with its parent.
-Both are read while the command runs, so its last 20 ms are missing. Prints a table and a line of
-JSON: the median of n, least and greatest.
+A child that has run a command runs the next one; of one that ends, 20 ms of CPU may be missing.
+Prints a table and a line of JSON: the median of n, least and greatest.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float
         project, "-q", "run", "--select", "m3", target=target, **env
     )
     parents = warm.parents()
+    before = {pid: _cpu(pid) for parent in parents for pid in _children(parent)}
     used, own = {}, [0.0]
     began = time.perf_counter()
     client = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL)
@@ -80,15 +81,22 @@ def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float
         time.sleep(0.02)
         for pid in _children(parents[0]) if parents else warm.processes():
             with contextlib.suppress(OSError):  # it has just ended
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                used[pid] = _cpu(pid) - before.get(str(pid), 0)
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
                 own.append(int(rollup.split("Private_Dirty:")[1].split()[0]) / 1024)
     seconds = time.perf_counter() - began
+    for pid in used:
+        with contextlib.suppress(OSError):
+            used[pid] = _cpu(pid) - before.get(str(pid), 0)
     client.returncode = os.waitstatus_to_exitcode(ended[1])
     assert client.returncode == 0, argv
     cpu = ended[2].ru_utime + ended[2].ru_stime + sum(used.values())
     return {"seconds": seconds, "CPU": cpu, "MB": ended[2].ru_maxrss / 1024 + max(own)}
+
+
+def _cpu(pid: int | str) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(pid: int) -> list[str]:
