@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -184,7 +185,8 @@ class Warm:
 
     def stop(self) -> None:
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # without its parent a child ends
+                os.kill(pid, signal.SIGKILL)
 
 
 def make_warm(postgres, scratch: Path) -> Warm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -30,9 +31,14 @@ def children(warm) -> set[int]:
 
 def end_children(warm) -> None:
     """The next command has a child of its own."""
-    for pid in children(warm):
-        os.kill(pid, signal.SIGKILL)
+    kill_children(warm)
     assert eventually(lambda: not children(warm))
+
+
+def kill_children(warm) -> None:
+    for pid in children(warm):
+        with contextlib.suppress(ProcessLookupError):  # it has waited for long enough
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_one_child_runs_one_command_after_the_other(warm, shop):
@@ -88,8 +94,7 @@ def test_child_that_waits_ends_and_its_secret_with_it(warm, shop):
 
 def test_child_that_was_killed_while_it_waits_harms_nothing(warm, shop):
     warm.run(shop, *LIST)
-    for pid in children(warm):
-        os.kill(pid, signal.SIGKILL)
+    kill_children(warm)
     result = warm.run(shop, *LIST)
     assert (result.code, result.text) == (0, "shop.one\n")
 
