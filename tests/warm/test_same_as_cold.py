@@ -184,7 +184,7 @@ def plain_log(text: str, target) -> list[str]:
         (r"\d+\.\d+ ?s(econds)?\b", "SECONDS"),
         (r'"(thread|pid|invocation_id|thread_name|elapsed|execution)": ?("[^"]*"|[\d.]+)', "X"),
         (r"\b\d+ of \d+\b", "NUMBER"),
-        (r"\.{4,}", "...."),  # fills up what that has left of the line
+        (r" \.+ \[", " .. ["),  # they fill up what that has left of the line
         (r'"(hash|node_(started|finished)_at|ts|run_duration)": ?("[^"]*"|[\d.]+)', "X"),
     ):
         text = re.sub(pattern, to, text)
