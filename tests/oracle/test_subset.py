@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from include import manifest, plan, settings
@@ -31,20 +29,19 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> settings.Settings:
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    made = dataclasses.replace(
-        settings.load(),
+    made = settings.load()._replace(
         project_dir=project,
         profiles_dir=project,
         packages=project / "packages",
         manifest=project / "before" / "manifest.json",
     )
     build_manifest.build(made)
-    return dataclasses.replace(made, manifest=project / "now" / "manifest.json")
+    return made._replace(manifest=project / "now" / "manifest.json")
 
 
 def subset(config: settings.Settings, **limits) -> dict[str, tuple[str, ...]]:
     """What each task waits for, in a DAG with these limits."""
-    limited = dataclasses.replace(config, **limits)
+    limited = config._replace(**limits)
     build_manifest.build(limited)
     found = plan.tasks(manifest.load(limited.manifest), plan.Options())
     return {task.id: task.upstream for task in found}
