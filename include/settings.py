@@ -187,12 +187,18 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
     }
     return Settings(
         **{
-            name: parse[Settings.__annotations__[name].__forward_arg__](
+            name: parse[_kind(name)](
                 setting.variable, environ.get(setting.variable) or setting.default
             )
             for name, setting in Settings._field_defaults.items()
         }
     )
+
+
+def _kind(name: str) -> str:
+    """The annotation of a setting, which `typing` wraps in some versions of Python."""
+    found = Settings.__annotations__[name]
+    return getattr(found, "__forward_arg__", found)
 
 
 def table() -> list[tuple[str, str, str]]:
