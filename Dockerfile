@@ -12,10 +12,10 @@ RUN uv venv .dbt/venv && \
 
 # `dbt compile` needs no database. What it writes goes outside dags/, plugins/, include/ and tests/:
 # `astro dev start` mounts the host's folders over those.
-COPY --chown=astro:0 include/__init__.py include/settings.py include/staleness.py include/
-COPY --chown=astro:0 scripts/build_manifest.py scripts/
+COPY --chown=astro:0 include/__init__.py include/
+COPY --chown=astro:0 include/engine include/engine
 COPY --chown=astro:0 include/dbt include/dbt
-RUN python scripts/build_manifest.py && mkdir .dbt/shared
+RUN python -m include.engine.manifest.build && mkdir .dbt/shared
 
 FROM astrocrpublic.azurecr.io/runtime:3.3-8
 COPY --from=dbt --chown=astro:0 /usr/local/airflow/.dbt .dbt

@@ -9,7 +9,7 @@ PROJECTS := 24
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
-SCHEDULED := $(addprefix tests/integration/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py hooks.py)
+SCHEDULED := $(addprefix dev/tests/scheduled/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py hooks.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 DBT_PINS := requirements-dbt.txt
 AIRFLOW_PINS := requirements-dev.txt
@@ -40,48 +40,48 @@ psql: airflow ## look into the warehouse (SQL='select ...': one statement)
 	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
-	@$(PYTEST) tests/integration $(addprefix --ignore ,$(SCHEDULED))
+	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(SCHEDULED))
 
 test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Postgres
-	@$(PYTEST) tests/warm
+	@$(PYTEST) dev/tests/warm
 
 test-quick: airflow manifest ## the tests that need no database
-	@$(PYTEST) tests/unit tests/dags
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled warm oracle image browser)
 
 test-scheduled: airflow dbt ## runs that fail and are mended, have params, leave results, or are interrupted
 	@$(PYTEST) $(SCHEDULED)
 
 test-browser: airflow manifest browser ## drive Airflow's UI with a real browser: what a person sees
-	@$(BROWSER) $(PYTEST) tests/browser
+	@$(BROWSER) $(PYTEST) dev/tests/browser
 
 screenshots: airflow manifest browser ## renew the README's pictures with that browser
-	@$(BROWSER) SCREENSHOTS=.github/pictures $(PYTEST) tests/browser/test_ui.py
+	@$(BROWSER) SCREENSHOTS=.github/pictures $(PYTEST) dev/tests/browser/test_ui.py
 
 oracle: airflow dbt ## compare the plan with `dbt build` on generated projects (PROJECTS=200)
-	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) tests/oracle
+	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/oracle
 
 image: ## build the image as the Astro CLI would, and say how large it is
 	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
 
 image-test: airflow ## build, start and test the image in real containers (FAULTS=no: nothing is broken)
-	@$(PYTEST) tests/image $(if $(filter no,$(FAULTS)),-k "not ($(FAULT_TESTS))")
+	@$(PYTEST) dev/tests/image $(if $(filter no,$(FAULTS)),-k "not ($(FAULT_TESTS))")
 
 bench: bench-planning bench-warm bench-file bench-peers ## measure everything (an hour or two)
 
 bench-planning: airflow ## measure planning
-	@$(AIRFLOW) -m benchmarks.planning
+	@$(AIRFLOW) -m dev.benchmarks.planning
 
 bench-peers: peers dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS="20 50")
-	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m benchmarks.dag_run --models $(MODELS)
+	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_run --models $(MODELS)
 
 bench-file: peers ## measure the DAG file beside those of Cosmos and of the plain way
-	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m benchmarks.dag_file
+	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_file
 
 bench-warm: airflow dbt ## measure one dbt command, cold and warm, at 50, 1,000 and 4,000 models
-	@$(AIRFLOW) -m benchmarks.warm_command
+	@$(AIRFLOW) -m dev.benchmarks.warm_command
 
 manifest: dbt ## have dbt compile the project, without a database
-	@sh scripts/python scripts/build_manifest.py
+	@sh scripts/python -m include.engine.manifest.build
 
 lint: airflow ## check style and common mistakes
 	@$(AIRFLOW) -m ruff check .
@@ -95,7 +95,7 @@ pins: ## renew requirements-*.txt out of requirements-*.in (needs uv)
 	@echo dbt-core-experimental-parser | $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o $(DBT_PINS)
 	@$(COMPILE) requirements-dev.in -o $(AIRFLOW_PINS)
 	@$(COMPILE) requirements-browser.in -o requirements-browser.txt
-	@sh scripts/python scripts/check_wheels.py --uv $(or $(UV),uv)
+	@sh scripts/python dev/check_wheels.py --uv $(or $(UV),uv)
 
 clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
 	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; fi

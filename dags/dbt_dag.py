@@ -1,8 +1,8 @@
 """The DAG `dbt_dag`: every dbt model run and tested as an Airflow task of its own, and for models
 with another schedule in dbt's YAML the DAGs `dbt_dag__<name>`.
 
-dbt's manifest says what there is and what depends on what (include/manifest.py, include/plan.py,
-include/split.py); this file says it in Airflow's words.
+dbt's manifest says what there is and what depends on what (engine/manifest, engine/plan);
+this file says it in Airflow's words.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 
-from include import locate, planfile, settings, timetable, trigger
-from include.dbt_operator import DbtOperator
-from include.planfile import Only
-from include.tasks import HOOKS, Dag, Task
+from include.engine import settings
+from include.engine.dag import timetables
+from include.engine.manifest import find
+from include.engine.plan import cache
+from include.engine.plan.cache import Only
+from include.engine.plan.records import HOOKS, Dag, Task
+from include.engine.run import params
+from include.engine.run.operator import DbtOperator
 
 log = logging.getLogger(__name__)
 
@@ -53,29 +57,29 @@ def build(config: settings.Settings) -> list[DAG]:
     # In a task process Airflow says which task it is: the others are not built.
     context = get_parsing_context()
     only = (context.dag_id or "", context.task_id) if context.task_id else None
-    path = locate.manifest(config, may_be_old=only is not None)
+    path = find.manifest(config, may_be_old=only is not None)
     planned = plan_of(path, config, only)
     if only and config.manifest_url and not any(dag.tasks for dag in planned):
-        planned = plan_of(locate.manifest(config), config, only)  # a task of a newer manifest
+        planned = plan_of(find.manifest(config), config, only)  # a task of a newer manifest
     if only:
         return [make(dag, config) for dag in planned]
     # For those who look at a DAG: a task process makes no page, and reads no profiles.yml.
-    from include import page, staleness
+    from include.engine.dag import doc
+    from include.engine.manifest import staleness
 
     changed = staleness.changed(path, config.project_dir)
     if changed:
         log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
     tags = ("dbt", *((staleness.TAG,) if changed else ()))
-    targets = trigger.targets(config.project_dir, config.profiles_dir)
+    targets = params.targets(config.project_dir, config.profiles_dir)
     return [
-        make(dag, config, staleness.notice(changed) + page.of(dag), tags, targets)
-        for dag in planned
+        make(dag, config, staleness.notice(changed) + doc.of(dag), tags, targets) for dag in planned
     ]
 
 
 def plan_of(path: Path, config: settings.Settings, only: Only | None) -> tuple[Dag, ...]:
     """The plan of the manifest at `path`, or of it the one task `only`."""
-    return planfile.dags(path, planfile.options_of(config), only)
+    return cache.load_plan(path, cache.options_of(config), only)
 
 
 def make(
@@ -90,7 +94,7 @@ def make(
         dag_id=planned.id,
         description="Every dbt model run and tested as its own task",
         doc_md=doc,
-        schedule=timetable.of(planned),
+        schedule=timetables.of(planned),
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
@@ -111,7 +115,7 @@ def make(
     add_tasks(dag, planned, config)
     add_last(dag, config)
     # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
-    dag.params.update(trigger.form(targets))
+    dag.params.update(params.form(targets))
     return dag
 
 
@@ -122,7 +126,7 @@ def callbacks(config: settings.Settings) -> dict[str, Any]:
     """
     if not config.alert_notifier:
         return {}
-    from include import alerts  # a task process of which nobody is told goes without
+    from include.engine.run import alerts  # a task process of which nobody is told goes without
 
     return alerts.callbacks(config)
 
@@ -154,10 +158,10 @@ def add_last(dag: DAG, config: settings.Settings) -> None:
     """Adds the tasks that come after those of the plan, unless one of the plan's is asked for."""
     if dag.tasks and get_parsing_context().task_id:
         return
-    from include import catalog, run_results  # the process of a model goes without
+    from include.engine.run import docs_catalog, summary  # the process of a model goes without
 
-    catalog.add_to(dag, config)
-    run_results.add_to(dag)
+    docs_catalog.add_to(dag, config)
+    summary.add_to(dag)
 
 
 def operator(task: Task, planned: Dag, config: settings.Settings, **common: Any) -> BaseOperator:
@@ -173,12 +177,12 @@ def operator(task: Task, planned: Dag, config: settings.Settings, **common: Any)
         **common,
         **in_airflow(pool | task.overrides if asks else {"trigger_rule": "all_success"} | own),
         "task_id": task.id,
-        "inlets": timetable.map_assets(task.inlets),
-        "outlets": timetable.map_assets(task.outlets),
+        "inlets": timetables.map_assets(task.inlets),
+        "outlets": timetables.map_assets(task.outlets),
         "doc_md": task.doc or None,
     }
     if task.kind in HOOKS:
-        from include.hooks import Hooks  # the process of a model goes without
+        from include.engine.run.project_hooks import Hooks  # the process of a model goes without
 
         return Hooks(kind=task.kind, connection=config.connection, **arguments)
     if not task.argv:

@@ -1,7 +1,7 @@
 """dbt in Airflow's UI: its documentation site, and a page of every task and of each DAG.
 
 https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/plugins.html
-Airflow imports this file in every task process, too: what the pages need (include/ui) is imported
+Airflow imports this file in every task process, too: what the pages need (engine/ui) is imported
 by the API server alone, at the first request.
 """
 
@@ -23,7 +23,7 @@ class Pages:
 
 @cache
 def app():
-    from include.ui.app import create
+    from include.engine.ui.app import create
 
     return create()
 

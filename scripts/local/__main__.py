@@ -7,7 +7,7 @@ import sys
 
 import psycopg2
 
-from include.settings import SettingsError
+from include.engine.settings import SettingsError
 from scripts.local import processes, verbs
 from scripts.local.api import DAG_ID
 from scripts.local.places import LocalError, places

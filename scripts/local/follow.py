@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import psycopg2
 from psycopg2 import sql
 
-from include import settings
+from include.engine import settings
 from scripts.local import airflow, postgres, processes, report
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets

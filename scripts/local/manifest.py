@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from include import manifest, staleness
-from include.settings import Settings
+from include.engine.manifest import records, staleness
+from include.engine.settings import Settings
 from scripts.local import processes
 from scripts.local.places import LocalError, Places
 
@@ -28,7 +28,7 @@ def ensure(places: Places, config: Settings) -> None:
     if is_fresh(config, places.project / "requirements-dbt.txt"):
         return
     print(f"==> The manifest of {places.shown(config.project_dir)}", flush=True)
-    build = [sys.executable, str(places.project / "scripts" / "build_manifest.py")]
+    build = [sys.executable, "-m", "include.engine.manifest.build"]
     if processes.foreground(build, {**os.environ, "DO_NOT_TRACK": "1"}, places.project):
         raise LocalError("Nothing was run, because the manifest could not be built (see above).")
 
@@ -39,9 +39,9 @@ def is_fresh(config: Settings, pins: Path) -> bool:
     One with a selection is never fresh: only dbt can say whether it still selects the same.
     """
     try:
-        selected = manifest.load(config.manifest).selected
+        selected = records.load(config.manifest).selected
         younger = pins.stat().st_mtime > config.manifest.stat().st_mtime
-    except (OSError, manifest.ManifestError):
+    except (OSError, records.ManifestError):
         return False
     if config.select or config.exclude or config.selector or selected is not None or younger:
         return False

@@ -63,7 +63,7 @@ class Places:
 
     @property
     def warm(self) -> Path:
-        """The folder of the warm dbt's socket (include/warm)."""
+        """The folder of the warm dbt's socket (include/engine/warm)."""
         return self.sockets / "warm"
 
     def shown(self, path: Path) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from include import settings
+from include.engine import settings
 from scripts.local import airflow, follow, manifest, ports, postgres, processes
 from scripts.local.api import DAG_ID, Api
 from scripts.local.environment import airflow_environment, load_secrets

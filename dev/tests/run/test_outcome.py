@@ -1,0 +1,327 @@
+"""What a task leaves behind: its result, its warnings, the lines that it fails with, and alerts."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from dev.tests.conftest import EMPTY, Instance, record
+from include.engine import settings
+from include.engine.run import alerts, results, summary
+from include.engine.run.operator import DbtOperator
+
+NOT_NULL = "test.jaffle_shop.not_null_orders_order_id.cf6c17daed"
+
+
+def leaves(folder: Path, *found: dict) -> None:
+    failed = any(result["status"] in results.FAILED for result in found)
+    (folder / "code").write_text("1" if failed else "0")
+    (folder / "run_results.json").write_text(json.dumps({"metadata": {}, "results": found}))
+
+
+def execute(ti: Instance) -> object:
+    task = DbtOperator(
+        task_id=ti.task_id,
+        argv=("run", "--select", "orders"),
+        node="model.jaffle_shop.orders",
+        nodes=["model.jaffle_shop.orders"],
+        connection="warehouse",
+    )
+    return task.execute({"params": EMPTY, "ti": ti})
+
+
+def test_dbt_has_the_connection_and_the_paths_of_this_machine_in_its_environment(dbt, monkeypatch):
+    connection = {
+        "conn_type": "postgres",
+        "host": "h",
+        "port": 5433,
+        "login": "u",
+        "schema": "d",
+        "password": "hunter2-'$secret",
+        "extra": {"sslmode": "require"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    monkeypatch.setenv("DBT_WARM", "false")
+    program = dbt / "bin" / "dbt"
+    program.write_text('#!/bin/sh\nenv > "$HERE/environment"\n')
+    before = dict(os.environ)
+    execute(Instance())
+    given = dict(line.split("=", 1) for line in (dbt / "environment").read_text().splitlines())
+    assert {name: value for name, value in given.items() if "WAREHOUSE_" in name} == {
+        "WAREHOUSE_HOST": "h",
+        "WAREHOUSE_PORT": "5433",
+        "WAREHOUSE_USER": "u",
+        "WAREHOUSE_DATABASE": "d",
+        "WAREHOUSE_EXTRA": '{"sslmode": "require"}',
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "hunter2-'$secret",
+    }
+    assert given["PATH"] == f"{program.parent}{os.pathsep}{before['PATH']}"
+    assert dict(os.environ) == before
+
+
+def test_a_missing_connection_is_named_with_what_defines_it_and_not_tried_again(dbt, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE")
+    with pytest.raises(AirflowFailException) as error:
+        execute(Instance())
+    assert str(error.value) == (
+        "No Airflow connection 'warehouse'. Define it with the environment variable "
+        "AIRFLOW_CONN_WAREHOUSE (see .env.example) or with: "
+        "airflow connections add warehouse --conn-type postgres --conn-host …"
+    )
+    assert not (dbt / "ran").exists()
+
+
+def test_a_tasks_result_is_what_dbt_said_of_its_nodes(dbt):
+    built = results.without_result("model.jaffle_shop.orders", "success", "SELECT 99")
+    leaves(dbt, built | {"execution_time": 1.5})
+    assert execute(ti := Instance()) == {
+        "status": "success",
+        "execution_time": 1.5,
+        "artifact": "run_results",
+        "metadata": {},
+        "results": [
+            {k: v for k, v in built.items() if k != "compiled_code"} | {"execution_time": 1.5}
+        ],
+    }
+    assert ti.xcoms == {}
+
+
+def test_warnings_are_an_xcom_of_their_own(dbt):
+    leaves(
+        dbt,
+        results.without_result("test.a", "warn", "Got 3 results"),
+        results.without_result("test.b", "pass"),
+    )
+    assert execute(ti := Instance())["status"] == "warn"
+    assert ti.xcoms == {"warnings": "test.a: Got 3 results"}
+
+
+def test_a_failed_task_ends_with_what_where_and_what_next(dbt):
+    leaves(
+        dbt,
+        results.without_result(NOT_NULL, "fail", "Got 3 results, configured to fail if != 0")
+        | {"compiled_code": "select 1"},
+    )
+    with pytest.raises(AirflowFailException) as error:
+        execute(ti := Instance())
+    lines = str(error.value).splitlines()
+    assert lines[:2] == [f"{NOT_NULL}: fail", "  Got 3 results, configured to fail if != 0"]
+    assert lines[-4:] == [
+        "  The query:",
+        "    select 1",
+        "Held back by it: test.jaffle_shop.orders, model.jaffle_shop.customers.v1, "
+        "model.jaffle_shop.customers.v2, model.jaffle_shop.daily_revenue, "
+        "test.jaffle_shop.customers.v1 and 5 more",
+        "Run it again: dbt run --select orders",
+    ]
+    assert ti.xcoms["return_value"]["status"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        (["pass", "fail"], AirflowFailException),
+        (["fail", "error"], AirflowException),
+        (["error"], AirflowException),
+    ],
+)
+def test_only_what_failed_on_its_data_is_not_tried_again(dbt, statuses, kind):
+    """A lost connection is an error of the test, not a failure of its data, and may heal."""
+    leaves(dbt, *(results.without_result(f"test.{n}", s) for n, s in enumerate(statuses)))
+    with pytest.raises(AirflowException) as error:
+        execute(Instance())
+    assert type(error.value) is kind
+
+
+def test_without_results_a_task_fails_with_dbts_error(dbt):
+    (dbt / "code").write_text("2")
+    (dbt / "dbt.log").write_text(
+        "18:21:29.6 [error] [MainThread]: Encountered an error:\nNo profile\n"
+    )
+    with pytest.raises(AirflowException) as error:
+        execute(ti := Instance())
+    assert str(error.value).splitlines()[:2] == [
+        "Bash command failed. The command returned a non-zero exit code 2.",
+        "  No profile",
+    ]
+    assert ti.xcoms == {}
+
+
+def test_a_failure_is_told_though_the_manifest_is_gone(dbt, monkeypatch):
+    monkeypatch.setenv("DBT_MANIFEST", str(dbt / "none"))
+    leaves(dbt, results.without_result("model.jaffle_shop.orders", "error", "no"))
+    with pytest.raises(AirflowException) as error:
+        execute(Instance())
+    assert str(error.value).splitlines() == [
+        "model.jaffle_shop.orders: error",
+        "  no",
+        "Run it again: dbt run --select orders",
+    ]
+
+
+def test_a_password_in_a_message_is_in_no_result_and_no_failure(dbt):
+    leaves(dbt, results.without_result("model.a", "error", "no: hunter2-secret"))
+    with pytest.raises(AirflowException) as error:
+        execute(ti := Instance())
+    assert str(error.value).splitlines()[1] == "  no: ***"
+    assert ti.xcoms["return_value"]["results"][0]["message"] == "no: ***"
+
+
+SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+
+
+def test_without_a_notifier_nothing_is_called(dag):
+    assert {"on_failure_callback", "on_success_callback"} & dag.default_args.keys() == set()
+
+
+def test_tasks_call_the_notifier_when_they_fail_and_for_warnings_if_wanted():
+    told = {"DBT_ALERT_NOTIFIER": SMTP}
+    assert alerts.callbacks(settings.load(told)) == {"on_failure_callback": alerts.on_failure}
+    assert alerts.callbacks(settings.load(told | {"DBT_ALERT_WARNINGS": "true"})) == {
+        "on_failure_callback": alerts.on_failure,
+        "on_success_callback": alerts.on_success,
+    }
+
+
+@pytest.mark.parametrize("path", ["nowhere.Notifier", "airflow.sdk.NoSuchThing", "Notifier"])
+def test_a_notifier_that_is_not_there_is_an_import_error_that_names_it(errors_with, path):
+    (error,) = errors_with(DBT_ALERT_NOTIFIER=path)
+    assert f"DBT_ALERT_NOTIFIER is {path!r}, which cannot be imported" in error
+
+
+def test_arguments_that_are_no_json_are_an_import_error_that_names_them(errors_with):
+    (error,) = errors_with(DBT_ALERT_ARGUMENTS="to=me")
+    assert "DBT_ALERT_ARGUMENTS is 'to=me'; it takes an object in JSON" in error
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted", "expected"),
+    [
+        ({"to": "a"}, ("to", "subject", "html_content"), {"to", "subject", "html_content"}),
+        ({"text": "no"}, ("text", "channel"), {"text"}),
+        ({}, ("body", "title"), {"body", "title"}),
+        ({"payload": {}}, ("payload",), {"payload"}),
+    ],
+)
+def test_a_notifier_gets_the_message_in_the_argument_that_it_has(given, accepted, expected):
+    found = alerts.arguments(given, accepted)
+    assert found.keys() == expected
+    assert {name: found[name] for name in given} == given
+
+
+class Notifier:
+    """A notifier of a project's own."""
+
+    sent: ClassVar[list] = []
+
+    def __init__(self, channel: str, text: str) -> None:
+        self.told = (channel, text)
+
+    def __call__(self, context) -> None:
+        self.sent.append((*self.told, context["alert"]))
+
+
+def test_a_message_is_data_of_a_template_and_no_part_of_it(monkeypatch):
+    """Otherwise an error of the database could hold what the notifier's Jinja then executes."""
+    monkeypatch.setenv("DBT_ALERT_NOTIFIER", f"{__name__}.Notifier")
+    monkeypatch.setenv("DBT_ALERT_ARGUMENTS", '{"channel": "data"}')
+    alerts.on_failure({"ti": Instance(), "exception": AirflowException("no: {{ 7 * 7 }}")})
+    assert Notifier.sent.pop() == (
+        "data",
+        "{{ alert.title }}\n{{ alert.text }}\n{{ alert.url }}",
+        alerts.Alert(
+            title="dbt_dag: model.jaffle_shop.orders failed",
+            text="no: {{ 7 * 7 }}",
+            url="http://localhost:8080/dags/dbt_dag",
+        ),
+    )
+
+
+def test_only_warnings_are_told_of_a_success(monkeypatch):
+    monkeypatch.setenv("DBT_ALERT_NOTIFIER", f"{__name__}.Notifier")
+    monkeypatch.setenv("DBT_ALERT_ARGUMENTS", '{"channel": "data"}')
+    alerts.on_success({"ti": (ti := Instance())})
+    assert Notifier.sent == []
+    ti.xcom_push("warnings", "test.a: Got 3 results")
+    alerts.on_success({"ti": ti})
+    assert Notifier.sent.pop()[-1].text == "test.a: Got 3 results"
+
+
+def test_the_last_task_comes_after_the_leaves_whatever_became_of_them(dag):
+    last = dag.get_task(summary.TASK_ID)
+    assert (last.trigger_rule, last.mode, last.is_teardown) == ("all_done", "reschedule", False)
+    assert last.downstream_task_ids == set()
+    leaves = {t.task_id for t in dag.tasks if t.downstream_task_ids == {summary.TASK_ID}}
+    assert last.upstream_task_ids == leaves
+
+
+@pytest.fixture
+def poke(monkeypatch, tmp_path):
+    """Pokes the last task of a run; the results are kept in `tmp_path`."""
+    monkeypatch.setenv("DBT_RUNS", str(tmp_path))
+    monkeypatch.setenv("DBT_RUNS_KEPT", "2")
+
+    def once(states: dict[str, str], run_id: str = "../r 1", **xcoms):
+        found = {name.replace("__", "."): result for name, result in xcoms.items()}
+        ti = Instance("run_results", run_id, states, found)
+        with DAG("dbt_dag"):
+            last = summary.RunResults(task_id="run_results")
+        return last.poke({"ti": ti, "params": EMPTY}), ti
+
+    return once
+
+
+def test_the_last_task_waits_for_a_branch_that_is_still_at_work(poke, tmp_path):
+    assert poke({"a": "upstream_failed", "b": "running", "c": None})[0] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_kept_by_run_and_as_the_latest_with_the_manifest_beside_them(poke, tmp_path):
+    done, _ = poke(
+        {"seed.jaffle_shop.raw_orders": "success", "model.jaffle_shop.orders": "skipped"},
+        seed__jaffle_shop__raw_orders=record(
+            results.without_result("seed.jaffle_shop.raw_orders", "success")
+        ),
+    )
+    place = tmp_path / "dag_id=dbt_dag" / "run_id=..%2Fr%201"
+    assert done.xcom_value == {
+        "status": "success",
+        "nodes": {"success": 1},
+        "failed": {},
+        "warnings": {},
+        "place": str(place),
+    }
+    manifest = json.loads(settings.load().manifest.read_text())
+    for folder in (place, tmp_path / "dag_id=dbt_dag" / "latest"):
+        assert {file.name for file in folder.iterdir()} == {"manifest.json", "run_results.json"}
+        assert json.loads((folder / "manifest.json").read_text()) == manifest
+        assert len(json.loads((folder / "run_results.json").read_text())["results"]) == 1
+
+
+def test_a_lost_task_is_an_error_and_what_was_held_back_is_skipped(poke, tmp_path):
+    states = {
+        "seed.jaffle_shop.raw_orders": "failed",
+        "model.jaffle_shop.orders": "upstream_failed",
+    }
+    with pytest.raises(AirflowFailException) as error:
+        poke(states)
+    assert str(error.value).splitlines()[0] == "1 of 2 tasks failed: seed.jaffle_shop.raw_orders"
+    (file,) = tmp_path.glob("*/latest/run_results.json")
+    found = json.loads(file.read_text())["results"]
+    assert {result["unique_id"]: result["status"] for result in found} == {
+        "seed.jaffle_shop.raw_orders": "error",
+        "model.jaffle_shop.orders": "skipped",
+    }
+
+
+def test_the_last_runs_are_kept_and_older_ones_are_not(poke, tmp_path):
+    for name in ("b", "c", "a"):
+        poke({"seed.jaffle_shop.raw_orders": "success"}, run_id=name)
+    names = {folder.name for folder in (tmp_path / "dag_id=dbt_dag").iterdir()}
+    assert names == {"latest", "run_id=c", "run_id=a"}

@@ -1,0 +1,82 @@
+"""A local Airflow and Postgres in a folder of their own, away from the person's `.airflow`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from dev.tests.scheduled.installation import dbt_beside, finish, start, up
+from include.engine import settings
+from scripts.local.api import Api
+from scripts.local.places import Places, places
+
+STUB_DBT = f"""\
+#!/bin/sh
+# Stands in for dbt where a test is about Airflow. To compile is still dbt's.
+case "$1" in compile|parse|deps|ls) exec "{settings.load().dbt}" "$@";; esac
+echo "dbt $*"
+case "$*" in *"$STUB_FAILS"*) exit 1;; esac
+exec sleep "${{STUB_SLEEPS:-0}}"
+"""
+
+
+@pytest.fixture(scope="session")
+def stub_dbt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which tasks run a stand-in for dbt that takes no time.
+
+    STUB_SLEEPS is the seconds that it takes, STUB_FAILS what the arguments of one that fails hold.
+    """
+    program = tmp_path_factory.mktemp("stub") / "dbt"
+    program.write_text(STUB_DBT)
+    program.chmod(0o755)
+    return {"DBT_EXECUTABLE": str(program), "STUB_FAILS": "none of them", "DBT_RETRIES": "0"}
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """The places of an installation that the tests of one file share, stopped at their end."""
+    # A space, and a path longer than a Unix socket may have.
+    state = tmp_path_factory.mktemp("state") / f"a {'long ' * 20}path"
+    yield places(str(state))
+    start("down", at=places(str(state))).wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the results of runs are kept."""
+    return tmp_path_factory.mktemp("all runs")
+
+
+@pytest.fixture(scope="module")
+def environment(project: Path, runs: Path, tmp_path_factory) -> dict[str, str]:
+    """The environment of an Airflow that is about the `project` of the file."""
+    return {
+        "DBT_PROJECT_DIR": str(project),
+        "DBT_PROFILES_DIR": str(project),
+        "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
+        "DBT_RUNS": str(runs),
+    }
+
+
+@pytest.fixture(scope="module")
+def api(at: Places, environment: dict[str, str]) -> Api:
+    """Airflow, as `make up` starts it in the `environment` of the file."""
+    return up(at, environment)[0]
+
+
+@pytest.fixture(scope="module")
+def dbt(at: Places, api, project: Path, tmp_path_factory) -> Callable[..., tuple[str, dict]]:
+    """Runs dbt beside Airflow on the `project` of the file; see `dbt_beside`."""
+    return dbt_beside(at, project, tmp_path_factory.mktemp("target"))
+
+
+@pytest.fixture
+def local(at: Places) -> Callable[..., tuple[int, str]]:
+    """Carry out a verb: `local("run", environment)` returns its exit code and output."""
+
+    def carry_out(*arguments: str, environment: Mapping[str, str] | None = None):
+        return finish(start(*arguments, at=at, environment=environment))
+
+    return carry_out

@@ -1,0 +1,70 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from include.engine.plan import meta
+from include.engine.settings import ROOT, Settings, SettingsError, load, table
+
+
+def test_without_any_variable_every_path_lies_in_the_project():
+    found = load({}, root=Path("/p"))
+    assert (found.project_dir, found.dbt, found.manifest) == (
+        Path("/p/include/dbt"),
+        Path("/p/.dbt/venv/bin/dbt"),
+        Path("/p/.dbt/manifest/manifest.json"),
+    )
+    assert (found.connection, found.gate_tests, found.unit_tests) == ("warehouse", True, False)
+
+
+def test_a_variable_that_is_set_wins_and_an_empty_one_does_not():
+    found = load({"DBT_PROJECT_DIR": "/elsewhere", "DBT_MANIFEST": "", "DBT_GATE_TESTS": "Off"})
+    assert found.project_dir == Path("/elsewhere")
+    assert found.manifest == ROOT / ".dbt/manifest/manifest.json"
+    assert found.gate_tests is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("DBT_UNIT_TESTS", "perhaps", "DBT_UNIT_TESTS is 'perhaps'; it takes true or false"),
+        ("DBT_RETRIES", "-1", "DBT_RETRIES is '-1'; it takes a whole number"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(variable, value, message):
+    with pytest.raises(SettingsError) as error:
+        load({variable: value})
+    assert str(error.value) == message
+
+
+def test_every_setting_is_in_the_readme_with_its_default_and_meaning():
+    readme = (ROOT / "README.md").read_text()
+    rows = [
+        f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
+        for name, default, meaning in table()
+    ]
+    assert [row for row in rows if row not in readme] == []
+    assert len(rows) == len(Settings._fields)
+
+
+def test_nothing_else_reads_the_environment():
+    """`os.environ` stands in settings.py, and where a child process is given its environment.
+
+    The warm dbt is a command line to those who call it: it reads the environment as dbt does.
+    """
+    reads = {
+        str(path.relative_to(ROOT))
+        for folder in ("dags", "include", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        if "warm" not in path.parts and re.search(r"\b(environ|getenv)\b", path.read_text())
+    }
+    assert reads == {
+        f"include/engine/{name}.py" for name in ("settings", "run/operator", "manifest/build")
+    }
+
+
+def test_every_key_of_meta_airflow_is_in_the_readmes_table():
+    readme = (ROOT / "README.md").read_text()
+    keys = (*meta.KEYS, *meta.OF_OTHERS, *meta.SECTIONS)
+    rows = [line.split(" | ")[0] for line in readme.splitlines() if line.startswith("| `meta")]
+    assert sorted(re.findall(r"`meta\.airflow\.(\w+)`", "".join(rows))) == sorted(keys)

@@ -1,0 +1,194 @@
+"""The command of an Airflow task, which speaks to the warm dbt itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+import pytest
+
+from include.engine.run.process import DbtHook, command, plain
+from include.engine.warm import client
+
+from .conftest import DBT, LAUNCHER, Warm, eventually
+from .test_processes import asleep
+from .test_same_as_cold import plain_log
+
+NO_SHELL = {"PATH": "/nowhere"}  # finds no dbt: what runs was handed over by the task itself
+SHELL = {"PATH": f"{LAUNCHER.parent}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def task(shop, caplog):
+    """Runs a command as a task does. Tells exit code, last line, and what dbt said."""
+    caplog.set_level(logging.INFO)
+
+    def run(warm: Warm, *argv: str, hook: DbtHook | None = None, **env: str) -> tuple:
+        caplog.clear()
+        _, environment, target = warm.command(shop)
+        environment |= env | {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target / "logs")}
+        hook = hook or DbtHook(DBT, warm=True)
+        hook._log = logging.getLogger("task")
+        ended = hook.run_command(["/bin/bash", "-c", command(argv)], env=environment)
+        said = [record.getMessage() for record in caplog.records]
+        said = "\n".join(said[said.index("Output:") + 1 :]).replace(str(target), "TARGET")
+        return ended.exit_code, ended.output, said
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("run", "--select", "one"), ("test", "--select", "one"), ("ls", "--no-such-option")],
+    ids=" ".join,
+)
+def test_same_as_through_a_shell(warm, shop, task, argv):
+    """Exit code and log; the quoted text too, as it is one word."""
+    warm.run(shop, "ls")
+    vars = "{'word': \"it's\"}"
+    through = task(warm, *argv, "--vars", vars, hook=DbtHook(DBT, warm=False), **SHELL)
+    itself = task(warm, *argv, "--vars", vars, **NO_SHELL)
+    for part in (1, 2):
+        assert plain_log(itself[part], "TARGET") == plain_log(through[part], "TARGET")
+    assert itself[0] == through[0] == {"run": 0, "test": 1, "ls": 2}[argv[0]]
+    assert f"return code {itself[0]}" in itself[2]
+
+
+def test_working_folder_and_streams(warm, shop, task):
+    """A new folder, which PWD names; no input; the environment that it is given and no other."""
+    warm.run(shop, "ls")
+    inline = "select '{{ env_var('PWD') }}' as pwd, '{{ env_var('HOME', 'none') }}' as home"
+    argv = ("show", "--inline", inline, "--output", "json")
+    code, _, said = task(warm, *argv, **NO_SHELL, HOME="/x")
+    assert code == 0
+    assert '"home": "/x"' in said
+    assert '"pwd": "' in said and "airflowtmp" in said.partition('"pwd": "')[2]
+
+
+def test_first_command_starts_the_warm_dbt(own_warm, task):
+    """By the launcher; those after it need none."""
+    assert task(own_warm, "ls", "--select", "one", **NO_SHELL)[0] == 127
+    assert own_warm.parents() == []
+    assert task(own_warm, "ls", "--select", "one", **SHELL)[0] == 0
+    (parent,) = own_warm.parents()
+    assert task(own_warm, "ls", "--select", "one", **NO_SHELL)[0] == 0
+    assert own_warm.parents() == [parent]
+
+
+def test_what_is_not_served_goes_to_the_launcher(warm, shop, task):
+    """Which says why it runs cold."""
+    warm.run(shop, "ls")
+    code, _, said = task(warm, "compile", "--select", "one", **SHELL)
+    assert (code, "dbt starts cold: `dbt compile` gains nothing" in said) == (0, True)
+
+
+def test_termination_ends_the_query(warm, shop, query, task):
+    """What Airflow's on_kill does."""
+    warm.run(shop, "ls")
+    hook = DbtHook(DBT, warm=True)
+
+    def terminate():
+        assert eventually(lambda: asleep(query), 60)
+        hook.send_sigterm()
+
+    terminating = threading.Thread(target=terminate)
+    terminating.start()
+    code, _, said = task(warm, "run", "--select", "sleep", hook=hook, **NO_SHELL)
+    terminating.join()
+    assert (code, "it is not run again" in said) == (-signal.SIGTERM, False)
+    assert eventually(lambda: not asleep(query), 15)
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+
+
+def test_termination_before_the_start(warm, shop, query):
+    """The parent of a first command may keep it waiting for long."""
+    warm.run(shop, "ls")
+    query("drop table if exists shop.one")
+    _, environment, _ = warm.command(shop)
+    hook = DbtHook(DBT, warm=True)
+    hook.send_sigterm()
+    shell = ["/bin/bash", "-c", command(("run", "--select", "one"))]
+    assert hook.run_command(shell, env=environment | NO_SHELL) == (-signal.SIGTERM, "")
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+    assert query("select to_regclass('shop.one')") == [(None,)]
+
+
+def test_timeout_ends_the_query(warm, shop, query, task):
+    """Airflow raises its timeout in the middle of the command, and calls on_kill afterwards."""
+    warm.run(shop, "ls")
+    hook = DbtHook(DBT, warm=True)
+
+    class Timeout(BaseException):
+        pass
+
+    def late(*_):
+        raise Timeout
+
+    def wait():
+        assert eventually(lambda: asleep(query), 60)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, late)
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        with pytest.raises(Timeout):
+            task(warm, "run", "--select", "sleep", hook=hook, **NO_SHELL)
+    finally:
+        waiting.join()
+        signal.signal(signal.SIGUSR1, before)
+    hook.send_sigterm()
+    assert eventually(lambda: not asleep(query), 15)
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+
+
+def test_child_killed_is_not_run_again(warm, shop, query, task):
+    warm.run(shop, "ls")
+    (parent,) = warm.parents()
+
+    def kill():
+        assert eventually(lambda: asleep(query), 60)
+        (child,) = [pid for pid, above in warm.processes().items() if above == parent]
+        os.kill(child, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    code, last, said = task(warm, "run", "--select", "sleep", **SHELL)
+    killing.join()
+    assert (code, last, said.count("Running with dbt")) == (2, client.LOST, 1)
+    for (pid,) in asleep(query):
+        query(f"select pg_terminate_backend({pid})")
+
+
+def test_leaves_nothing_open(warm, shop, task):
+    warm.run(shop, "ls")
+    task(warm, "ls", **NO_SHELL)
+    before = sorted(os.listdir("/proc/self/fd"))
+    task(warm, "ls", **NO_SHELL)
+    task(warm, "compile", "--no-such-option", **SHELL)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    "argv", [["run"], ["run", "--select", "a b"], ["ls", "--vars", "{a: '$(date)'}"], ["ls", ""]]
+)
+def test_words_of_a_plain_command(argv):
+    assert plain(command(argv)) == argv
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dbt run --select $MODEL < /dev/null",
+        "dbt run; dbt test < /dev/null",
+        "DBT_HOOKS=none dbt run < /dev/null",
+        "dbt run",
+        "dbt run 'without an end < /dev/null",
+        "rm run < /dev/null",
+        "< /dev/null",
+    ],
+)
+def test_a_shell_is_for_all_else(text):
+    assert plain(text) == []

@@ -1,0 +1,58 @@
+"""The schedules of plan/schedules.py in Airflow's words.
+
+Where a DAG has microbatch models, a run is about the data interval that ends when it starts: that
+is their window, and what a backfill asks for. Else a run is about the time at which it starts, as
+Airflow has it unless it is told otherwise. Cron is in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import (
+    Asset,
+    AssetAll,
+    AssetAny,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    DeltaDataIntervalTimetable,
+    DeltaTriggerTimetable,
+)
+from airflow.sdk.exceptions import AirflowTimetableInvalid
+
+from include.engine.plan import records
+from include.engine.plan.duration import duration
+
+
+def of(dag: records.Dag) -> Any:
+    """What Airflow's DAG takes as `schedule`. Raises ValueError, naming who asked for it."""
+    time, assets = _time(dag), dag.ask.schedule.assets
+    if not assets:
+        return time
+    condition = (AssetAny if assets == "any" else AssetAll)(*map_assets(dag.awaits))
+    return AssetOrTimeSchedule(timetable=time, assets=condition) if time else condition
+
+
+def map_assets(assets: Iterable[records.Asset]) -> list[Asset]:
+    """Assets as Airflow's."""
+    return [Asset(name=asset.name, uri=asset.uri) for asset in assets]
+
+
+def _time(dag: records.Dag) -> Any:
+    text = dag.ask.schedule.time
+    if not text or text in records.ALONE:
+        return text or None
+    intervals = any(task.microbatch for task in dag.tasks)
+    if text.startswith("P"):
+        delta = DeltaDataIntervalTimetable if intervals else DeltaTriggerTimetable
+        return delta(timedelta(seconds=duration(text) or 0))
+    cron = CronDataIntervalTimetable if intervals else CronTriggerTimetable
+    found = cron(text, timezone="UTC")
+    try:
+        found.validate()
+    except AirflowTimetableInvalid as error:
+        raise ValueError(f"{dag.ask.who}: the schedule {text!r} is not cron: {error}") from None
+    return found

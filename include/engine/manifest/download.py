@@ -1,0 +1,115 @@
+"""A manifest that another pipeline builds: this machine's copy of the one at a URL.
+
+Any URL of Airflow's object storage will do, with the connection in it where one is needed, as in
+`s3://aws_default@bucket/manifest.json` (https://airflow.apache.org/docs/apache-airflow/stable/
+core-concepts/objectstorage.html). A copy is fetched once for each version. While the store cannot
+be reached the last one is used, with a warning.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from include.engine.manifest.records import ManifestError
+
+log = logging.getLogger(__name__)
+
+TASKS_COMPARE_AFTER = 300.0
+"""Seconds for which a task process takes a copy without asking the store for its version."""
+
+CURRENT = "current"  # a link to the folder of the version; its own time: when it was last compared
+
+
+def copy(url: str, may_be_old: bool = False, cache: Path | None = None) -> Path:
+    """A file with the manifest at `url`, in a folder of its own for each version.
+
+    `may_be_old` spares the store: a copy compared within TASKS_COMPARE_AFTER will do. Raises
+    ManifestError where it cannot be fetched and there is no earlier copy.
+    """
+    folder = cache_folder(url, cache or Path(tempfile.gettempdir()))
+    with only_one(folder):
+        if may_be_old and age(folder) < TASKS_COMPARE_AFTER:
+            return held(folder)
+        try:
+            fetch(url, folder)
+        except Exception as error:  # whatever a store's own client raises
+            reason = f"{type(error).__name__}: {error}"
+            if not held(folder).exists():
+                raise ManifestError(
+                    f"The manifest at {url} cannot be fetched ({reason}). "
+                    "DBT_MANIFEST_URL names it; it is read with the connection in that URL."
+                ) from error
+            log.warning(
+                "The manifest at %s cannot be compared, the last one serves: %s", url, reason
+            )
+        return held(folder)
+
+
+def fetch(url: str, folder: Path) -> None:
+    """Makes the version that the store has the current one; it is read only if it is not here."""
+    from airflow.sdk import ObjectStoragePath
+
+    source = ObjectStoragePath(url)
+    # fsspec: "if the checksum is the same ..., the contents are guaranteed to be the same"
+    version = hashlib.sha256(str(source.checksum()).encode()).hexdigest()[:16]
+    if not (folder / version).exists():
+        unfinished = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
+        try:
+            (unfinished / "manifest.json").write_bytes(source.read_bytes())
+            unfinished.rename(folder / version)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    before = (folder / CURRENT).resolve().name
+    make_current(folder, version)
+    if before != version:
+        # The one before is kept: a process may be about to read it.
+        for old in set(folder.glob("*/manifest.json")) - {held(folder)}:
+            if old.parent.name not in (before, CURRENT):
+                shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def make_current(folder: Path, version: str) -> None:
+    link = folder / f".{CURRENT}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version)
+    link.replace(folder / CURRENT)
+
+
+def held(folder: Path) -> Path:
+    """The file of the current version, by its own name."""
+    return (folder / CURRENT).resolve() / "manifest.json"
+
+
+def age(folder: Path) -> float:
+    """Seconds since the current version was compared with the store's; infinite without one."""
+    try:
+        return time.time() - (folder / CURRENT).lstat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def cache_folder(url: str, parent: Path) -> Path:
+    """The folder for the versions of `url`, this user's own: others may write beside it."""
+    name = hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder = parent / f"dbt-manifest-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise ManifestError(f"{folder} is somebody else's: remove it, the manifest is kept there.")
+    return folder
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock: of tasks that start together, one fetches."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

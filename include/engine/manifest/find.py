@@ -1,0 +1,35 @@
+"""Which file the manifest is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from include.engine.settings import Settings
+
+
+def manifest(config: Settings, may_be_old: bool = False) -> Path:
+    """The copy of the one at the URL if there is a URL, else the newest of the settings' places.
+
+    `may_be_old` is for task processes: a copy that was compared a short while ago will do.
+    """
+    if config.manifest_url:
+        from include.engine.manifest import (
+            download,  # Airflow's object storage takes a while to import
+        )
+
+        return download.copy(config.manifest_url, may_be_old)
+    return newest([config.manifest, *config.more_manifests])
+
+
+def newest(places: Iterable[Path]) -> Path:
+    """The file that was modified last; of none, and of several at once, the first place."""
+    return max(places, key=modified)
+
+
+def modified(file: Path) -> int:
+    """When the file was modified, in ns; -1 if there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return -1

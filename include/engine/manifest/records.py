@@ -1,0 +1,195 @@
+"""dbt's manifest.json as typed, frozen records.
+
+Only what the plan asks for is read; fields and resource types that this module does not know are
+left alone. Format: https://schemas.getdbt.com/dbt/manifest/v12 (dbt 1.8 to 1.12 and the v2 engine).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSIONS = ("v12",)
+"""The manifest versions that can be read."""
+
+MEND = "Build it with: make manifest (in an Astro project: rebuild the image)"
+
+# The sections of a manifest whose members are in dbt's graph (dbt-core: Linker.link_graph).
+_SECTIONS = (
+    "nodes",
+    "sources",
+    "exposures",
+    "functions",
+    "metrics",
+    "saved_queries",
+    "semantic_models",
+    "unit_tests",
+)
+_KNOWN_TYPES = frozenset(
+    (
+        *("analysis", "exposure", "function", "metric", "model", "operation", "saved_query"),
+        *("seed", "semantic_model", "snapshot", "source", "sql_operation", "test", "unit_test"),
+    )
+)
+
+
+class ManifestError(ValueError):
+    """The manifest is missing or cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One member of dbt's graph.
+
+    `parents` are unique ids, sorted, of nodes that the manifest has; `fqn` starts with the package
+    and ends with the name (and the version of a versioned model); `path` is the file relative to
+    the package's folder. `airflow` is what stands under `meta.airflow` (see plan/meta.py),
+    `owner` the name or address of the owner of its group or of the exposure, `label` and `url` are
+    an exposure's, `attached` is the node that a generic test was written for.
+    """
+
+    unique_id: str
+    resource_type: str
+    name: str
+    package: str
+    fqn: tuple[str, ...]
+    path: str
+    parents: tuple[str, ...] = ()
+    materialized: str = ""
+    versioned: bool = False
+    has_freshness: bool = False
+    has_exports: bool = False
+    airflow: Mapping[str, object] = field(default_factory=dict)
+    owner: str | None = None
+    microbatch: bool = False
+    label: str = ""
+    url: str = ""
+    attached: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`nodes` by unique id, in the order of the ids. `selected` are the unique ids that a selection
+    at build time left in (None: all of them); `project` is the root package's name.
+    """
+
+    project: str
+    nodes: Mapping[str, Node]
+    selected: frozenset[str] | None = None
+
+
+def load(path: Path) -> Manifest:
+    """The manifest in the file at `path`.
+
+    Raises ManifestError, naming the file and what to do, if there is none, if it is not whole JSON,
+    or if it is of a version that this project does not know.
+    """
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> object:
+    """The decoded JSON in the file at `path`. Raises ManifestError as `load` does."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ManifestError(f"No manifest at {path}. {MEND}") from None
+    except OSError as error:
+        raise ManifestError(f"The manifest at {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ManifestError(f"The manifest at {path} is not JSON ({error}). {MEND}") from error
+
+
+def parse(raw: object, origin: str = "<memory>") -> Manifest:
+    """The manifest in `raw`, decoded JSON that errors call `origin`. Raises ManifestError."""
+    metadata = raw.get("metadata") if isinstance(raw, dict) else None
+    if not isinstance(metadata, dict) or "dbt_schema_version" not in metadata:
+        raise ManifestError(f"{origin} is not a dbt manifest: it has no dbt_schema_version. {MEND}")
+    version = str(metadata["dbt_schema_version"]).rpartition("/")[2].removesuffix(".json")
+    if version not in SCHEMA_VERSIONS:
+        raise ManifestError(
+            f"{origin} is a manifest of version {version}; this project reads "
+            f"{', '.join(SCHEMA_VERSIONS)} (dbt 1.8 to 1.12). {MEND}"
+        )
+    try:
+        nodes = _nodes(raw)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ManifestError(f"{origin} is damaged: {error!r}. {MEND}") from error
+    selected = raw.get("selected")
+    return Manifest(
+        project=metadata.get("project_name") or "",
+        nodes=MappingProxyType(nodes),
+        selected=None if selected is None else frozenset(selected),
+    )
+
+
+def _nodes(raw: dict) -> dict[str, Node]:
+    members = {member["unique_id"]: member for member in _members(raw)}
+    unknown = {m["resource_type"] for m in members.values()} - _KNOWN_TYPES
+    if unknown:
+        log.warning("The manifest has resource types that are left alone: %s", sorted(unknown))
+    owners = {group["name"]: _owner(group) for group in (raw.get("groups") or {}).values()}
+    return {key: _node(members[key], members, owners) for key in sorted(members)}
+
+
+def _members(raw: dict) -> Iterator[dict]:
+    """Every enabled member of the graph, in the manifest's order."""
+    for section in _SECTIONS:
+        for member in (raw.get(section) or {}).values():
+            if (member.get("config") or {}).get("enabled") is not False:
+                yield member
+
+
+def _owner(group: dict) -> str | None:
+    owner = group.get("owner") or {}
+    return owner.get("name") or owner.get("email")
+
+
+def _airflow(member: dict, config: dict) -> Mapping[str, object]:
+    """Raises ManifestError for anything but a mapping."""
+    found = (config.get("meta") or {}).get("airflow")
+    if found is None:
+        found = (member.get("meta") or {}).get("airflow") or {}
+    if not isinstance(found, dict):
+        raise ManifestError(
+            f"{member['unique_id']} ({member.get('original_file_path')}): "
+            f"meta.airflow is {found!r}; it takes a mapping."
+        )
+    return found
+
+
+def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | None]) -> Node:
+    config = member.get("config") or {}
+    depends_on = (member.get("depends_on") or {}).get("nodes") or ()
+    return Node(
+        unique_id=member["unique_id"],
+        resource_type=member["resource_type"],
+        name=member["name"],
+        package=member["package_name"],
+        fqn=tuple(member["fqn"]),
+        path=member.get("original_file_path") or "",
+        parents=tuple(sorted(members.keys() & set(depends_on))),
+        materialized=config.get("materialized") or "",
+        versioned=member.get("version") is not None,
+        has_freshness=_has_freshness(member.get("freshness") or config.get("freshness")),
+        has_exports=bool(member.get("exports")),
+        airflow=_airflow(member, config),
+        owner=owners.get(config.get("group") or member.get("group")) or _owner(member),
+        microbatch=(config.get("materialized"), config.get("incremental_strategy"))
+        == ("incremental", "microbatch"),
+        label=member.get("label") or "",
+        url=member.get("url") or "",
+        attached=member.get("attached_node"),
+    )
+
+
+def _has_freshness(rule: object) -> bool:
+    """Whether dbt would check it: a rule with a count (dbt-core: FreshnessThreshold.__bool__)."""
+    limits = rule if isinstance(rule, dict) else {}
+    counts = [(limits.get(key) or {}).get("count") for key in ("warn_after", "error_after")]
+    return counts != [None, None]

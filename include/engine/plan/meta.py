@@ -1,0 +1,93 @@
+"""`meta.airflow` of a dbt resource: what Airflow is told of its tasks besides the graph.
+
+In dbt's own YAML, inherited by folder as any `meta` of dbt's:
+
+    models:
+      - name: orders
+        config:
+          meta:
+            airflow:
+              pool: heavy
+              retries: 4
+              test: {retries: 0, execution_timeout: PT10M}
+
+What stands under `run` or `test` is for that task alone, all else for both. The keys that are
+about the node's DAG and asset are read by plan/schedules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from include.engine.manifest.records import ManifestError, Node
+from include.engine.plan.duration import duration
+
+SECTIONS = ("run", "test")
+_OF_NODES = {"source": ("asset",), "test": (), "unit_test": ()}
+OF_OTHERS = ("schedule", "dag", "asset")
+
+# https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/dags.html#trigger-rules
+TRIGGER_RULES = (
+    *("all_done", "all_done_min_one_success", "all_failed", "all_skipped", "all_success"),
+    *("always", "none_failed", "none_failed_min_one_success", "none_skipped"),
+    *("one_done", "one_failed", "one_success"),
+)
+
+
+def of(node: Node, section: str) -> dict[str, object]:
+    """The keyword arguments of Airflow's operator for the task that runs or tests `node`, by name;
+    durations are in seconds. `section` is one of SECTIONS.
+
+    Raises ManifestError, naming the node, its file and what is allowed.
+    """
+    elsewhere = (*SECTIONS, *_of_node(node))
+    common = {key: value for key, value in node.airflow.items() if key not in elsewhere}
+    found = {} if node.owner is None else {"owner": node.owner}
+    for given in (common, node.airflow.get(section) or {}):
+        if not isinstance(given, Mapping):
+            raise wrong(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
+        found |= {key: _value(node, key, value) for key, value in given.items()}
+    return dict(sorted(found.items()))
+
+
+def _value(node: Node, key: str, value: object) -> object:
+    if key not in KEYS:
+        known = ", ".join((*KEYS, *SECTIONS, *_of_node(node)))
+        raise ManifestError(
+            f"{node.unique_id} ({node.path}): meta.airflow has no key {key!r}. It takes: {known}."
+        )
+    allowed, words = KEYS[key]
+    if not allowed(value):
+        raise wrong(node, f"meta.airflow.{key}", value, words)
+    return duration(value) if allowed is duration else value
+
+
+def wrong(node: Node, key: str, value: object, words: str) -> ManifestError:
+    """The error that `key` of `node` is `value`, and that it takes `words`."""
+    return ManifestError(f"{node.unique_id} ({node.path}): {key} is {value!r}; it takes {words}.")
+
+
+def _of_node(node: Node) -> tuple[str, ...]:
+    return _OF_NODES.get(node.resource_type, OF_OTHERS)
+
+
+def _whole(value: object, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+KEYS = {
+    "retries": (_whole, "a whole number"),
+    "retry_delay": (duration, "seconds, or a duration such as PT10M"),
+    "execution_timeout": (duration, "seconds, or a duration such as PT10M"),
+    "pool": (_text, "the name of a pool"),
+    "pool_slots": (lambda value: _whole(value, 1), "a whole number, at least 1"),
+    "priority_weight": (lambda value: _whole(value, 1), "a whole number, at least 1"),
+    "queue": (_text, "the name of a queue"),
+    "owner": (_text, "a name"),
+    "executor_config": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "trigger_rule": (lambda value: value in TRIGGER_RULES, f"one of {', '.join(TRIGGER_RULES)}"),
+}

@@ -1,0 +1,79 @@
+"""What the warehouse knows of the project: column types and sizes, for dbt's documentation.
+
+A last task of `dbt_dag` runs `dbt docs generate` and puts its catalog where DBT_DOCS_CATALOG says:
+the API server, which shows it, may be another machine than the one of the task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
+
+from include.engine import settings
+from include.engine.plan.records import BASE, END
+from include.engine.run.operator import DbtOperator, environment, require_dbt
+from include.engine.run.project_hooks import Hooks
+
+TASK_ID = "docs_catalog"
+
+ARGV = ("docs", "generate", "--no-compile")
+
+DOC = """
+Asks the warehouse for the columns and sizes of all tables, as `dbt docs generate` does, and puts
+the answer where `DBT_DOCS_CATALOG` says: dbt's documentation and the pages of tasks show it.
+"""
+
+
+class Catalog(DbtOperator):
+    """Runs `dbt docs generate` and writes its catalog.json to `DBT_DOCS_CATALOG`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(argv=ARGV, node="", nodes=(), doc_md=DOC, **kwargs)
+
+    def execute(self, context: Any) -> None:
+        config = settings.load()
+        require_dbt(config.dbt)
+        with TemporaryDirectory(prefix="dbt-") as folder:
+            self._environment = environment(config, self.connection, Path(folder))
+            BashOperator.execute(self, context)
+            found = Path(folder, "target", "catalog.json").read_bytes()
+        place = ObjectStoragePath(config.docs_catalog)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(found)
+        self.log.info("The catalog is at %s", place)
+
+
+def add_to(dag: DAG, config: settings.Settings) -> None:
+    """Adds the task, where one is wanted, after those that nothing waits for but on-run-end hooks.
+
+    It keeps the DAG's trigger rule: after a failure it does not run, and hides none.
+    """
+    wanted = dag.dag_id == BASE and config.docs_catalog
+    if not wanted or get_parsing_context().task_id not in (None, TASK_ID):
+        return
+    ends = {t.task_id: t for t in dag.tasks if isinstance(t, Hooks) and t.kind == END}
+    leaves = [
+        task
+        for task in dag.tasks
+        if task.task_id not in ends and task.downstream_task_ids <= ends.keys()
+    ]
+    last = Catalog(task_id=TASK_ID, connection=config.connection, dag=dag)
+    for before, after in (*((leaf, last) for leaf in leaves), *((last, e) for e in ends.values())):
+        before.downstream_task_ids.add(after.task_id)
+        after.upstream_task_ids.add(before.task_id)
+
+
+def read(config: settings.Settings) -> Mapping[str, Any]:
+    """The catalog that the task last wrote; {} where there is none."""
+    if not config.docs_catalog:
+        return {}
+    try:
+        return json.loads(ObjectStoragePath(config.docs_catalog).read_bytes())
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,202 @@
+"""The few lines that a failed task ends with: what failed and why, where, and what to do.
+
+It is read where it is needed: the manifest and the whole plan only after a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from include.engine import settings
+from include.engine.manifest import find
+from include.engine.manifest.records import ManifestError
+from include.engine.plan import cache
+from include.engine.plan.records import END, Task
+from include.engine.run import results
+
+NAMES = 5  # names of a list that are told, and results that are told whole
+QUERY_LINES = 40
+
+# Where a database shows a line of the query (Postgres), and where Jinja names one of the file.
+_SHOWN = re.compile(r"^\s*LINE \d+: (?:\.\.\.)?(.*?)(?:\.\.\.)?$", re.M)
+_NUMBERED = re.compile(r"^\s*line (\d+)$", re.M)
+# An error in dbt's log: what follows until the next line that begins with a time.
+_ERRORS = re.compile(
+    r"\[error\] \[\w+\s*\]: (?:\[ERROR\]: )?(?:Encountered an error:\s*)?(.*?)"
+    r"(?=^\S*\d\d:\d\d:\d\d|\Z)",
+    re.M | re.S,
+)
+
+Rows = Mapping[str, str]
+"""By unique id of a test, rows that it found, as text."""
+
+
+def of_results(failed: Sequence[results.Result], rows: Rows) -> list[str]:
+    """What is told of the results that failed; `rows` are the failing rows to be shown."""
+    config = settings.load()
+    members = nodes(
+        find.manifest(config, may_be_old=True), [result["unique_id"] for result in failed]
+    )
+    found = [
+        line
+        for result in failed[:NAMES]
+        for line in told(result, members.get(result["unique_id"], {}), config.project_dir, rows)
+    ]
+    more = [result["unique_id"] for result in failed[NAMES:]]
+    return [*found, f"And {len(more)} more: {names(more)}"] if more else found
+
+
+def of_log(folder: Path, otherwise: str) -> list[str]:
+    """What is told where dbt ended before it had results: the last error in its log, if any."""
+    with contextlib.suppress(OSError):
+        log = (folder / "dbt.log").read_text()
+        if errors := _ERRORS.findall(log):
+            return [otherwise, *(f"  {line}" for line in errors[-1].strip().splitlines())]
+    return [f"{otherwise} dbt's own message is above."]
+
+
+def after(dag_id: str, task_id: str) -> list[str]:
+    """A line that names what the task holds back in its DAG, if there is any."""
+    try:
+        planned = cache.tasks_of(settings.load(), dag_id)
+    except ManifestError:  # it went since the task was parsed: the failure is told without it
+        return []
+    waiting = held_back(task_id, planned)
+    return [f"Held back by it: {names(waiting)}"] if waiting else []
+
+
+def held_back(task_id: str, planned: Iterable[Task]) -> list[str]:
+    """The ids of all tasks downstream of `task_id`, in the order of the plan.
+
+    Not the one of on-run-end hooks, which nothing holds back.
+    """
+    below = defaultdict(list)
+    order = []
+    for task in planned:
+        if task.kind == END:
+            continue
+        order.append(task.id)
+        for above in task.upstream:
+            below[above].append(task.id)
+    found, todo = set(), deque([task_id])
+    while todo:
+        new = [name for name in below[todo.popleft()] if name not in found]
+        found.update(new)
+        todo.extend(new)
+    return [name for name in order if name in found]
+
+
+def nodes(manifest: Path, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """The members `wanted` of the manifest in that file, by unique id; {} if it cannot be read."""
+    try:
+        raw = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    sections = ("nodes", "sources", "functions", "saved_queries", "unit_tests")
+    return {key: raw[name][key] for name in sections for key in wanted if key in raw.get(name, ())}
+
+
+def told(
+    result: results.Result, member: Mapping[str, Any], project: Path, rows: Rows
+) -> Iterator[str]:
+    """The lines of one result: the node and its status, the message, the file, the query, rows."""
+    name = result["unique_id"]
+    yield f"{name}: {result['status']}"
+    yield from (f"  {line}" for line in results.message(result).splitlines())
+    if member.get("original_file_path"):
+        yield f"  File: {place(member, result.get('message') or '', project)}"
+    if member.get("resource_type") == "test" and result.get("relation_name"):
+        yield f"  The failing rows are in {result['relation_name']}"
+    yield from (f"  {line}" for line in rows.get(name, "").splitlines())
+    yield from query(result.get("compiled_code") or "")
+
+
+def query(sql: str) -> Iterator[str]:
+    """The compiled query, without empty lines, up to a number of lines."""
+    lines = [line.rstrip() for line in sql.splitlines() if line.strip()]
+    if lines:
+        yield "  The query:"
+        yield from (f"    {line}" for line in lines[:QUERY_LINES])
+    if len(lines) > QUERY_LINES:
+        yield f"    … and {len(lines) - QUERY_LINES} more lines"
+
+
+def query_of_rows(result: results.Result) -> str:
+    """The query of a test's failing rows, for dbt: where they are stored, or the test itself."""
+    if result.get("relation_name"):
+        return f"select * from {result['relation_name']}"
+    sql = result.get("compiled_code")
+    return f"{{% raw %}}{sql}{{% endraw %}}" if sql else ""
+
+
+def names(found: Sequence[str]) -> str:
+    """The first of these names, and how many more there are."""
+    more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
+    return ", ".join(found[:NAMES]) + more
+
+
+def place(member: Mapping[str, Any], said: str, project: Path) -> str:
+    """The file of a node, relative to its package, with the line where it can be told."""
+    path = member["original_file_path"]
+    try:
+        source = (project / path).read_text()
+    except OSError:  # a package's, or another project than the manifest's
+        return path
+    in_yaml = path.endswith((".yml", ".yaml"))
+    line = line_in_yaml(member, source) if in_yaml else line_in_sql(said, source)
+    return f"{path}:{line}" if line else path
+
+
+def line_in_sql(said: str, source: str) -> int | None:
+    """The line of a file that a message of dbt or of the database is about; None if it is not said.
+
+    A database counts the lines of what dbt made of the file, so its line is looked for by its text.
+    """
+    if named := _NUMBERED.search(said):
+        return int(named[1])
+    shown = _SHOWN.search(said)
+    if not shown or not shown[1].strip():
+        return None
+    found = [n for n, line in enumerate(source.splitlines(), 1) if shown[1].strip() in line]
+    return found[0] if len(found) == 1 else None
+
+
+def line_in_yaml(member: Mapping[str, Any], source: str) -> int | None:
+    """The line of the YAML that declares a test, or of what it tests; None if neither is found."""
+    parents = (member.get("depends_on") or {}).get("nodes") or ("..",)
+    tested = (member.get("attached_node") or parents[0]).split(".")
+    test = (member.get("test_metadata") or {}).get("name")
+    try:
+        found = root = yaml.compose(source)
+    except yaml.YAMLError:
+        return None
+    for name in (tested[3 if tested[0] == "source" else 2], member.get("column_name")):
+        found = next((node for node in _walk(found) if _is_named(node, name)), found)
+    inside = list(_walk(found))
+    declared = [node for node in inside if _is_named(node, member["name"])]
+    used = [node for node in inside if isinstance(node, yaml.ScalarNode) and node.value == test]
+    found = next(iter((*declared, *used)), found)
+    return None if found is root else found.start_mark.line + 1
+
+
+def _is_named(node: yaml.Node, name: str | None) -> bool:
+    return isinstance(node, yaml.MappingNode) and any(
+        key.value == "name" and value.value == name for key, value in node.value
+    )
+
+
+def _walk(node: yaml.Node) -> Iterator[yaml.Node]:
+    """The node and all below it, keys too, in the order of the file."""
+    yield node
+    if isinstance(node, yaml.CollectionNode):
+        for item in node.value:
+            for part in item if isinstance(item, tuple) else (item,):
+                yield from _walk(part)

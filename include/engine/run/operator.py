@@ -1,0 +1,315 @@
+"""One dbt command as an Airflow task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
+from airflow.sdk.log import mask_secret, redact
+
+from include.engine import settings
+from include.engine.manifest import find
+from include.engine.run import params, results
+from include.engine.run.process import STDIN, DbtHook, command
+
+# Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
+WARM = settings.ROOT / "include" / "engine" / "warm" / "bin"
+
+LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
+
+
+class DbtOperator(BashOperator):
+    """Runs `dbt` with `argv` against the warehouse of an Airflow connection.
+
+    The command is plain dbt with nothing secret in it; the warehouse comes by the environment, and
+    paths of this machine are added when it runs, so that they are in no serialized DAG. Each try
+    has a target and a log folder of its own, removed at its end: tasks share no local disk.
+
+    A run that was triggered with a selection (run/params.py) skips the task if none of its
+    `nodes`, which are unique ids, is in it; other params of the run become arguments. A task whose
+    model is not built in the run, or in another target than the usual one, publishes no asset. A
+    `microbatch` model is built for the data interval of the run. Without `hooks`, those of the
+    project are left to tasks of their own (run/project_hooks.py).
+
+    Its XCom is what dbt said of each node (see `results.small`), also when it fails; `warnings` is
+    another one if there are any. Raises what `failed` returns when dbt fails.
+    """
+
+    # Of BashOperator's what is used here: each task has a copy of these in Airflow's database.
+    # The command is complete. To render it would leave a row in the database for each try, and
+    # is a tenth of what Airflow does for a task; its log and the tab `dbt` show it.
+    template_fields = ()
+
+    final = frozenset(("fail",))
+    """The statuses of dbt's that do not heal by repetition."""
+
+    def __init__(
+        self,
+        *,
+        argv: Sequence[str],
+        node: str,
+        nodes: Iterable[str],
+        connection: str,
+        microbatch: bool = False,
+        hooks: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bash_command=command(argv), skip_on_exit_code=None, **kwargs)
+        self.connection = connection
+        self.verb = argv[0]
+        self.node = node
+        self.nodes = frozenset(nodes)
+        self.microbatch = microbatch
+        self.hooks = hooks
+
+    @cached_property
+    def subprocess_hook(self) -> DbtHook:
+        config = settings.load()
+        return DbtHook(config.dbt, config.warm)
+
+    def get_env(self, context: Any) -> dict[str, str]:
+        return super().get_env(context) | self._environment
+
+    def execute(self, context: Any) -> dict[str, Any] | None:
+        config = settings.load()
+        require_dbt(config.dbt)
+        with TemporaryDirectory(prefix="dbt-") as folder:
+            self._environment = environment(config, self.connection, Path(folder))
+            if not self.hooks:
+                self._environment["DBT_HOOKS"] = "none"
+            self._prepare(context, config)
+            # Rendered by now: what a person has entered is part of no template.
+            if added := (*params.arguments(self.verb, context["params"]), *self._window(context)):
+                self.bash_command = (
+                    f"{self.bash_command.removesuffix(STDIN)}{shlex.join(added)} {STDIN}"
+                )
+            try:
+                super().execute(context)
+            except AirflowException as error:
+                raise self._failed(Path(folder), context, error) from None
+            artifact = masked(results.read(Path(folder) / "target"))
+        if not artifact["results"]:
+            return None
+        self._warn(artifact["results"], context["ti"])
+        return results.small(artifact)
+
+    def _warn(self, found: Iterable[results.Result], ti: Any) -> None:
+        """Leaves what dbt warned of as an XCom of its own: nobody reads the log of a success."""
+        warned = [result for result in found if result["status"] == "warn"]
+        if warned:
+            said = "\n".join(f"{r['unique_id']}: {results.message(r)}" for r in warned)
+            self.log.warning("%s", said)
+            ti.xcom_push(results.WARNINGS, said)
+
+    def _failed(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
+        """What is raised of a command that failed; its results are an XCom nevertheless.
+
+        A test that failed on its data ("fail") does not heal by repetition and is not retried; what
+        could not be executed ("error": a lost connection, say) may (see `final`).
+        """
+        from include.engine.run import (
+            failures,  # a task that succeeds goes without what tells of it
+        )
+
+        artifact = results.read(folder / "target")
+        if artifact:
+            context["ti"].xcom_push("return_value", results.small(masked(artifact)))
+        found = artifact.get("results", ())
+        bad = [result for result in found if result["status"] in results.FAILED]
+        rows = self._failing_rows(bad, context)
+        lines = (
+            *(failures.of_results(bad, rows) or failures.of_log(folder / "logs", str(error))),
+            *failures.after(context["ti"].dag_id, self.task_id),
+            f"Run it again: {self._again()}",
+        )
+        over = bad and {result["status"] for result in bad} <= self.final
+        kind = AirflowFailException if over else AirflowException
+        return kind(redact("\n".join(lines)))
+
+    def _again(self) -> str:
+        """What a person does to run the same again."""
+        return self.bash_command.removesuffix(STDIN).strip()
+
+    def _failing_rows(self, bad: Iterable[results.Result], context: Any) -> dict[str, str]:
+        """By unique id, the rows that failed a test, as dbt shows them; {} if none are wanted."""
+        from include.engine.run import failures
+
+        wanted = settings.load().failing_rows
+        if not wanted:
+            return {}
+        found = {}
+        for result in bad:
+            query = failures.query_of_rows(result)
+            if result["status"] == "fail" and query:
+                argv = ("dbt", "--quiet", "show", f"--inline={query}", f"--limit={wanted}")
+                found[result["unique_id"]] = redact(self._output(argv, context).stdout.strip())
+        return found
+
+    def _window(self, context: Any) -> tuple[str, ...]:
+        if not self.microbatch:
+            return ()
+        interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
+        return params.window(context["params"], context["dag_run"].run_type, *interval)
+
+    def _prepare(self, context: Any, config: settings.Settings) -> None:
+        """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
+
+        Of several tests those that are selected run. A task that is not wholly in the run, or runs
+        against another target than the usual one, publishes nothing.
+        """
+        if context["params"].get("target"):
+            self.outlets = []
+        selected = self._selected(self.nodes | {self.node}, context)
+        if not self.nodes & selected:
+            raise AirflowSkipException(
+                f"Not in this run's selection: {shlex.join(params.selection(context['params']))}"
+            )
+        if not self.nodes | {self.node} <= selected:
+            self.outlets = []
+        if not self.nodes <= selected:
+            from include.engine.manifest import records
+            from include.engine.plan import (
+                tasks,  # what makes a plan: only for a command of its own
+            )
+
+            whole = records.load(find.manifest(config, may_be_old=True))
+            some = tasks.command(whole, self.verb, sorted(self.nodes & selected))
+            self.bash_command = command(some)
+
+    def _selected(self, nodes: Set[str], context: Any) -> Set[str]:
+        """Those of the nodes that the run was triggered for; dbt itself says which they are."""
+        wanted = params.selection(context["params"])
+        if not wanted:
+            return nodes
+        argv = ("dbt", *LIST, *wanted)
+        listed = self._output(argv, context)
+        selected = listed_nodes(listed.stdout)
+        if listed.returncode or not selected:
+            raise AirflowFailException(
+                f"{shlex.join(argv)} selects nothing (exit code {listed.returncode}):\n"
+                f"{listed.stdout}"
+            )
+        return nodes & selected
+
+    def _output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
+        """What another command of dbt's prints that is of the same run and the same warehouse."""
+        return subprocess.run(
+            (*argv, *params.context(context["params"])),
+            env=self.get_env(context),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+
+def masked(artifact: Mapping[str, Any]) -> dict[str, Any]:
+    """The artifact without what is secret in a database's own words.
+
+    Names stay as they are: a password may be the name of a schema, too.
+    """
+    return dict(artifact) | {
+        "results": [
+            result
+            | {
+                key: redact(results.uncut(result[key]))
+                for key in ("message", "error")
+                if isinstance(result.get(key), str)
+            }
+            for result in artifact.get("results", ())
+        ]
+    }
+
+
+def listed_nodes(output: str) -> set[str]:
+    """The unique ids in what `dbt ls` printed, between whatever else it had to say."""
+    lines = (line for line in output.splitlines() if line.startswith("{"))
+    return {json.loads(line)["unique_id"] for line in lines}
+
+
+def environment(config: settings.Settings, connection: str, folder: Path) -> dict[str, str]:
+    """What dbt's commands have in their environment besides what is there; `folder` is this try's
+    own. Raises what `connection_of` raises.
+    """
+    here = places(config, folder, os.environ["PATH"])
+    return here | warehouse(connection_of(connection))
+
+
+def connection_of(connection: str) -> Connection:
+    """The Airflow connection of that id; what is secret in it is masked from here on.
+
+    Raises AirflowFailException, with what defines it, if there is none.
+    """
+    try:
+        found = Connection.get(connection)
+    except AirflowNotFoundException:
+        raise AirflowFailException(
+            f"No Airflow connection {connection!r}. Define it with the environment variable "
+            f"AIRFLOW_CONN_{connection.upper()} (see .env.example) or with: "
+            f"airflow connections add {connection} --conn-type postgres --conn-host …"
+        ) from None
+    for secret in (found.password, found.extra_dejson):
+        if secret:  # Airflow's supervisor masks logs; an XCom or an alert is written from here
+            mask_secret(secret)
+    return found
+
+
+def warehouse(connection: Connection) -> dict[str, str]:
+    """The environment that `profiles.yml` reads. In a Postgres connection of Airflow the field
+    `schema` is the database; dbt scrubs variables that start with DBT_ENV_SECRET_ from its logs.
+
+    No field of the operator: that would be in Airflow's database, and templates on a connection are
+    each a question to Airflow's API, in every task.
+    """
+    return {
+        "WAREHOUSE_HOST": connection.host or "",
+        "WAREHOUSE_PORT": str(connection.port or ""),
+        "WAREHOUSE_USER": connection.login or "",
+        "WAREHOUSE_DATABASE": connection.schema or "",
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": connection.password or "",
+        "WAREHOUSE_EXTRA": connection.extra or "{}",
+    }
+
+
+def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
+    """The paths of this machine that dbt takes from its environment; `folder` is this try's own."""
+    first = [str(WARM), str(config.dbt.parent)] if config.warm else [str(config.dbt.parent)]
+    return {
+        "PATH": os.pathsep.join((*first, path)),
+        "DBT_EXECUTABLE": str(config.dbt),
+        # For one node dbt looks up what it needs, instead of listing all relations first.
+        "DBT_POPULATE_CACHE": "false",
+        "DBT_PROJECT_DIR": str(config.project_dir),
+        "DBT_PROFILES_DIR": str(config.profiles_dir),
+        "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        # Of the file only errors are read (run/failures.py); all else is a tenth of a command.
+        "DBT_LOG_LEVEL_FILE": "error",
+        "DBT_USE_COLORS": "false",
+        "DBT_USE_COLORS_FILE": "false",
+    }
+
+
+def require_dbt(dbt: Path) -> None:
+    """Raises AirflowFailException, with the command that mends it, where `dbt` cannot be run."""
+    if not os.access(dbt, os.X_OK):
+        raise AirflowFailException(
+            f"No dbt at {dbt}. Install it with: make manifest (in an Astro project: rebuild the "
+            "image), or name another one in DBT_EXECUTABLE"
+        )

@@ -1,0 +1,120 @@
+"""How the dbt command of a task is started: by a warm dbt that waits for one, else with bash.
+
+Both run the same and say the same. But bash, the launcher and its client (warm/bin/dbt) are
+programs that start, for each task, only to hand its command on; here the task does that itself.
+Whatever is out of the ordinary is left to them: the first command, for which a warm dbt is started,
+one that has to run cold, and all else that a shell understands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from airflow.providers.standard.hooks.subprocess import (
+    SubprocessHook,
+    SubprocessResult,
+    working_directory,
+)
+
+from include.engine.warm import client, protocol
+
+# A task process's standard input is its socket to Airflow's supervisor: not for dbt.
+STDIN = "< /dev/null"
+
+
+def command(argv: Iterable[str]) -> str:
+    """The shell's text that runs `dbt` with `argv`."""
+    return f"{shlex.join(('dbt', *argv))} {STDIN}"
+
+
+def plain(text: str) -> list[str]:
+    """The `argv` of what `command` made, [] of any other text."""
+    try:
+        argv = shlex.split(text.removesuffix(STDIN))[1:]
+    except ValueError:
+        return []
+    return argv if text == command(argv) else []
+
+
+class DbtHook(SubprocessHook):
+    """Runs the commands of the program `dbt`, through a warm one if `warm`."""
+
+    def __init__(self, dbt: Path, warm: bool) -> None:
+        super().__init__()
+        self.dbt = dbt
+        self.warm = warm
+        self.connection: Any = None
+        self.terminated = False
+
+    def run_command(
+        self,
+        command: list[str],
+        env: dict[str, str] | None = None,
+        output_encoding: str = "utf-8",
+        cwd: str | None = None,
+    ) -> SubprocessResult:
+        """SubprocessHook.run_command; `command` ends with the text for the shell."""
+        argv = plain(command[-1])
+        with working_directory(cwd) as folder:
+            output = self._hand_over(argv, env, folder) if self.warm and argv and env else None
+            if not output:
+                return super().run_command(command, env, output_encoding, folder)
+            with output, contextlib.closing(self.connection):
+                if self.terminated:  # while it waited
+                    return SubprocessResult(-signal.SIGTERM, "")
+                return self._follow(command, output, output_encoding)
+
+    def _hand_over(
+        self, argv: Sequence[str], env: Mapping[str, str], folder: str
+    ) -> IO[bytes] | None:
+        """The output of a child of the warm dbt, which waits for GO; None if there is none."""
+        mine, childs = os.pipe()
+        null, here = os.open(os.devnull, os.O_RDONLY), os.open(folder, os.O_RDONLY)
+        variables = {**env, "PWD": folder}  # as a shell says it
+        try:
+            self.connection = client.ready(
+                str(self.dbt), argv, variables, (null, childs, childs, here), starts=False
+            )
+        except (protocol.Unservable, EOFError, OSError):
+            os.close(mine)
+            return None
+        finally:
+            for fd in (null, childs, here):
+                os.close(fd)
+        return os.fdopen(mine, "rb")
+
+    def _follow(self, command: Sequence[str], output: IO[bytes], encoding: str) -> SubprocessResult:
+        """Say GO, log what the command says, and tell how it ended: it is run once, or not."""
+        self.log.info("Running command: %s", command)
+        self.log.info("Output:")
+        line, code = "", 2
+        try:
+            self.connection.sendall(protocol.GO)
+            for raw in output:
+                line = raw.decode(encoding, errors="backslashreplace").rstrip()
+                self.log.info("%s", line)
+            code = protocol.receive(self.connection, 2)[1]
+        except (EOFError, OSError):
+            if self.terminated:
+                code = -signal.SIGTERM
+            else:
+                line = client.LOST
+                self.log.error("%s", line)
+        self.log.info("Command exited with return code %s", code)
+        return SubprocessResult(code, line)
+
+    def send_sigterm(self) -> None:
+        """SubprocessHook.send_sigterm; dbt cancels its query."""
+        self.terminated = True
+        if not self.connection:
+            super().send_sigterm()
+            return
+        self.log.info("Ending the command")
+        with contextlib.suppress(OSError):  # it has just ended
+            self.connection.send(bytes([signal.SIGTERM]))

@@ -1,0 +1,206 @@
+"""The last task of a DAG run: one run_results.json of all its tasks, with the manifest beside it.
+
+It comes after the leaves of the graph, whatever became of them, and fails if any task failed:
+Airflow goes by the leaves of a run, so a last task that succeeds would hide a failure. A leaf may
+be given up while another branch is still at work; then this task waits, without holding a slot.
+
+It is no teardown: of a run that a person marks as failed, Airflow would skip all but this task, and
+then go by those that were skipped, which is a success.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk import DAG, BaseSensorOperator, PokeReturnValue, get_parsing_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.engine import settings
+from include.engine.manifest import find
+from include.engine.plan import cache
+from include.engine.plan.records import Task
+from include.engine.run import failures, params, results
+
+TASK_ID = "run_results"
+LATEST = "latest"
+WAIT_SECONDS = 10
+
+# https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html#task-instances
+FINISHED = frozenset(("success", "failed", "upstream_failed", "skipped", "removed"))
+
+Results = Mapping[str, Mapping[str, Any]]
+"""The artifacts of a run by kind (see `results.merged`)."""
+
+DOC = """
+Merges what dbt said in all tasks of the run into one `run_results.json`, as one `dbt build` would
+have left it, and puts it beside the run's manifest where `DBT_RUNS` says. Its XCom is the summary
+of the run. It fails if any task failed, so that the run is not taken for a good one.
+"""
+
+
+class RunResults(BaseSensorOperator):
+    """Waits until every other task of the run has ended, then writes the run's results.
+
+    Raises AirflowFailException, which is not retried, if any of them failed.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            mode="reschedule",
+            poke_interval=WAIT_SECONDS,
+            trigger_rule="all_done",
+            doc_md=DOC,
+            **kwargs,
+        )
+
+    def poke(self, context: Any) -> PokeReturnValue | bool:
+        ti = context["ti"]
+        states = states_of(ti)
+        if still := waiting(states):
+            self.log.info("Still at work: %s", failures.names(still))
+            return False
+        told = keep(ti, states, context["params"])
+        text = "\n".join(lines(told))
+        if failed := sorted(task_id for task_id, state in states.items() if state == "failed"):
+            ti.xcom_push("return_value", told)
+            raise AirflowFailException(
+                f"{len(failed)} of {len(states)} tasks failed: {failures.names(failed)}\n{text}"
+            )
+        self.log.info("%s", text)
+        return PokeReturnValue(is_done=True, xcom_value=told)
+
+
+def add_to(dag: DAG) -> None:
+    """Adds the last task to a DAG, after those that nothing waits for; not in another's process."""
+    if get_parsing_context().task_id not in (None, TASK_ID):
+        return
+    leaves = [task for task in dag.tasks if not task.downstream_task_ids]
+    # Without what other tasks call at a failure: they have told of it by then.
+    last = RunResults(task_id=TASK_ID, dag=dag, on_failure_callback=None, on_success_callback=None)
+    for leaf in leaves:
+        leaf.downstream_task_ids.add(TASK_ID)
+        last.upstream_task_ids.add(leaf.task_id)
+
+
+def states_of(ti: Any, later: Collection[str] = ()) -> dict[str, str | None]:
+    """The state of each task of the run, by its id, but of `ti` and of those that come `later`."""
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    left_out = {ti.task_id, *later}
+    return {task_id: state for task_id, state in states.items() if task_id not in left_out}
+
+
+def waiting(states: Mapping[str, str | None]) -> list[str]:
+    """The ids of the tasks that have not ended, sorted."""
+    return sorted(task_id for task_id, state in states.items() if state not in FINISHED)
+
+
+def keep(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the results of the run of `ti`, whose other tasks ended in these states.
+
+    Returns its summary, and where they are.
+    """
+    config = settings.load()
+    manifest = find.manifest(config, may_be_old=True)
+    planned = cache.tasks_of(config, ti.dag_id)
+    artifacts = merge(ti, planned, states, pull(ti, states), entered)
+    files = {f"{name}.json": json.dumps(artifact) for name, artifact in artifacts.items()}
+    ran = artifacts[results.RUN_RESULTS]["results"]
+    files["manifest.json"] = json.dumps(results.located(json.loads(manifest.read_bytes()), ran))
+    place = write(config.runs, ti.dag_id, ti.run_id, files, config.runs_kept)
+    return summary(artifacts) | {"place": place}
+
+
+def merge(
+    ti: Any,
+    planned: Iterable[Task],
+    states: Mapping[str, str],
+    records: Mapping[str, Mapping[str, Any]],
+    entered: Mapping[str, Any],
+) -> Results:
+    """The results of the run of `ti`, of whose tasks these are the states and the XComs."""
+    others = without_results(planned, states, records)
+    run = f"{ti.dag_id}/{ti.run_id}"
+    return results.merged(list(records.values()), others, args_of(entered), run)
+
+
+def pull(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """The XCom of each task that has run and left one, by task id."""
+    ran = [task_id for task_id, state in states.items() if state in ("success", "failed")]
+    found = ti.xcom_pull(task_ids=ran, map_indexes=-1)
+    return {task_id: one for task_id, one in zip(ran, found, strict=True) if one}
+
+
+def without_results(
+    planned: Iterable[Task], states: Mapping[str, str], records: Mapping[str, Any]
+) -> list[results.Result]:
+    """What dbt would say of the nodes that were held back, and of those whose task was lost."""
+    found = []
+    for task in planned:
+        state = states.get(task.id)
+        if state == "upstream_failed":
+            found += [results.without_result(node, "skipped") for node in task.nodes]
+        elif state == "failed" and task.id not in records:
+            why = f"The task {task.id} ended without a result of dbt; its log says why."
+            found += [results.without_result(node, "error", why) for node in task.nodes]
+    return found
+
+
+def args_of(entered: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the one `dbt build` that the run stands for: `dbt retry` uses them again."""
+    names = ("target", "full_refresh", "event_time_start", "event_time_end")
+    given = {name: entered[name] for name in names if entered.get(name)}
+    words = (*params.selection(entered), *params.arguments("build", entered))
+    return given | {
+        "vars": entered.get("vars") or {},
+        "invocation_command": " ".join(("dbt build", *words)),
+    }
+
+
+def summary(artifacts: Results) -> dict[str, Any]:
+    """The run in short: the worst status, how many nodes have which, and what is not as it should
+    be, with dbt's message.
+    """
+    found = [result for artifact in artifacts.values() for result in artifact["results"]]
+    told = [result for result in found if result["status"] in {*results.FAILED, "warn"}]
+    return {
+        "status": results.worst(result["status"] for result in found),
+        "nodes": dict(Counter(result["status"] for result in found).most_common()),
+        "failed": {
+            r["unique_id"]: results.message(r) for r in told if r["status"] in results.FAILED
+        },
+        "warnings": {r["unique_id"]: results.message(r) for r in told if r["status"] == "warn"},
+    }
+
+
+def lines(told: Mapping[str, Any]) -> list[str]:
+    """A summary as lines of a log."""
+    return [
+        ", ".join(f"{count} {status}" for status, count in told["nodes"].items()),
+        *(f"failed: {node}: {said}" for node, said in told["failed"].items()),
+        *(f"warning: {node}: {said}" for node, said in told["warnings"].items()),
+        f"The results: {told['place']}",
+    ]
+
+
+def write(runs: str, dag_id: str, run_id: str, files: Mapping[str, str], kept: int) -> str:
+    """Writes the files of a run below `runs`, and as those of the latest run; returns the place.
+
+    Of each DAG, the folders of the last `kept` runs stay.
+    """
+    from airflow.sdk import ObjectStoragePath  # it takes a while to import
+
+    folder = ObjectStoragePath(runs if "://" in runs else f"file://{runs}") / f"dag_id={dag_id}"
+    # As in Airflow's own log folders; quoted, since a run id may be anything.
+    own = folder / f"run_id={quote(run_id, safe=':+')}"
+    for place in (own, folder / LATEST):
+        place.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (place / name).write_text(text)
+    old = sorted(folder.glob("run_id=*/run_results.json"), key=lambda file: file.stat().st_mtime)
+    for file in old[: -max(kept, 1)]:
+        file.parent.rmdir(recursive=True)
+    return str(own).removeprefix("file://")

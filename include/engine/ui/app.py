@@ -1,0 +1,181 @@
+"""The app that plugins/dbt_docs.py mounts: dbt's documentation site, pages of tasks and of DAGs.
+
+Airflow puts no login before the apps of plugins. So every address here asks Airflow's auth manager
+whether this user may read the code of the DAGs that it tells of: that is what these texts are. The
+browser loads nothing from another place: a policy in each answer forbids it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy import select
+
+from include.engine import settings
+from include.engine.manifest import find, records, staleness
+from include.engine.plan import cache
+from include.engine.plan.dags import Dag
+from include.engine.plan.tasks import Task
+from include.engine.run import docs_catalog, params
+from include.engine.ui import pages, render
+
+NO_CATALOG = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
+
+
+def located() -> Path:
+    """Where the manifest is that the DAGs are made from. Raises ManifestError without one."""
+    path = find.manifest(settings.load())
+    if not path.exists():
+        raise records.ManifestError(f"No manifest at {path}. {records.MEND}")
+    return path
+
+
+ManifestPath = Annotated[Path, Depends(located)]
+
+
+def create() -> FastAPI:
+    """The app. Each of its addresses has its permissions in this list."""
+    app = FastAPI(title="dbt", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(records.ManifestError, unreadable)
+    code = Depends(requires_access_dag("GET", DagAccessEntity.CODE))
+    run = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
+    project = Depends(requires_access_project)
+    for path, answer, permissions in (
+        ("/docs/", docs_site, [project]),
+        ("/docs/manifest.json", docs_manifest, [project]),
+        ("/docs/catalog.json", docs_catalog_json, [project]),
+        ("/dags/{dag_id}", dag_page, [code]),
+        ("/dags/{dag_id}/tasks/{task_id}", task_page, [code]),
+        ("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", task_page, [code, run]),
+    ):
+        app.get(path, dependencies=permissions)(answer)
+    return app
+
+
+def requires_access_project(user: GetUserDep, session: SessionDep, path: ManifestPath) -> None:
+    """Raises a 403 unless the user may read the code of all DAGs of the dbt project."""
+    ours = [dag.id for dag in planned(path)] or [None]
+    teams = DagModel.get_dag_id_to_team_name_mapping(ours, session=session)
+    asked = [
+        {
+            "method": "GET",
+            "access_entity": DagAccessEntity.CODE,
+            "details": DagDetails(id=dag_id, team_name=teams.get(dag_id)),
+        }
+        for dag_id in ours
+    ]
+    if not get_auth_manager().batch_is_authorized_dag(asked, user=user):
+        raise HTTPException(403, "Forbidden")
+
+
+def docs_site(path: ManifestPath) -> Response:
+    """dbt's own page. It asks for the two files below; no address names a file."""
+    site = beside(path, "index.html")
+    if site is None:
+        raise records.ManifestError(f"No documentation site beside {path}. {records.MEND}")
+    return HTMLResponse(render.docs_site(site.read_text(encoding="utf-8")), headers=render.SITE)
+
+
+def docs_manifest(path: ManifestPath) -> Response:
+    return Response(path.read_bytes(), media_type="application/json", headers=render.SITE)
+
+
+def docs_catalog_json() -> Response:
+    found = json.dumps(docs_catalog.read(settings.load()) or NO_CATALOG)
+    return Response(found, media_type="application/json", headers=render.SITE)
+
+
+def dag_page(dag_id: str, path: ManifestPath, request: Request, session: SessionDep) -> Response:
+    """What the dbt project is that this DAG was made from, and how old its manifest is."""
+    dag = next((dag for dag in planned(path) if dag.id == dag_id), None)
+    if dag is None:
+        raise HTTPException(404, f"{dag_id} runs nothing of dbt.")
+    config, known = settings.load(), session.get(DagModel, dag_id)
+    return page(
+        request,
+        "dag.html",
+        tasks=len(dag.tasks),
+        schedule=known and (known.timetable_description or known.timetable_summary),
+        stale=staleness.notice(staleness.changed(path, config.project_dir)),
+        manifest=path,
+        age=pages.age(time.time() - path.stat().st_mtime),
+        runs=config.runs,
+        kept=config.runs_kept,
+        catalog=docs_catalog.read(config) and config.docs_catalog,
+        page=pages.dag_page(records.read(path)),
+    )
+
+
+def task_page(
+    dag_id: str, task_id: str, path: ManifestPath, request: Request, session: SessionDep
+) -> Response:
+    """What dbt knows of the task; of a task of a run, the command with what the run was given."""
+    # Not an argument: that could be given as a query, too, where nobody has asked for permission.
+    run_id = request.path_params.get("run_id")
+    found = [task for dag in planned(path, (dag_id, task_id)) for task in dag.tasks]
+    if not found:
+        raise HTTPException(404, f"{task_id} of {dag_id} is no task of dbt's.")
+    run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return page(
+        request,
+        "task.html",
+        command=command(found[0], run),
+        page=pages.task_page(records.read(path), docs_catalog.read(settings.load()), found[0]),
+    )
+
+
+def planned(path: Path, only: cache.Only | None = None) -> tuple[Dag, ...]:
+    """The plan that the DAGs are made of, or of it the one task `only`."""
+    return cache.load_plan(path, cache.options_of(settings.load()), only)
+
+
+def beside(path: Path, name: str) -> Path | None:
+    """The newest file of that name beside the manifest or one of the places that it may have."""
+    config = settings.load()
+    places = (path, config.manifest, *config.more_manifests)
+    newest = find.newest([place.with_name(name) for place in places])
+    return newest if newest.exists() else None
+
+
+def command(task: Task, run: DagRun | None) -> str:
+    """The dbt command of the task, for a shell, with what it was given in that run; "" for a task
+    that has none.
+    """
+    if not task.argv:
+        return ""
+    conf, added = (run and run.conf) or {}, ()
+    if run and task.microbatch:
+        interval = run.data_interval_start, run.data_interval_end
+        added = params.window(conf, run.run_type, *interval)
+    return shlex.join(("dbt", *task.argv, *params.arguments(task.argv[0], conf), *added))
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    root = f"{request.scope['root_path']}/"
+    return HTMLResponse(render.page(template, root=root, **values), status, headers=render.PAGE)
+
+
+def refused(request: Request, error: HTTPException) -> Response:
+    """The way to Airflow's login for a browser that has not been there; a page for the others."""
+    if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
+        login = f"{request.scope.get('app_root_path', '')}/api/v2/auth/login"
+        return RedirectResponse(f"{login}?{urlencode({'next': request.url.path})}")
+    return page(request, "message.html", error.status_code, message=str(error.detail))
+
+
+def unreadable(request: Request, error: records.ManifestError) -> Response:
+    return page(request, "message.html", 404, message=str(error))
