@@ -22,7 +22,7 @@ from include.engine import settings
 from include.engine.dag import timetables
 from include.engine.manifest import find
 from include.engine.plan import cache
-from include.engine.plan.cache import Only
+from include.engine.plan.cache import TaskRef
 from include.engine.plan.records import HOOKS, Dag, Task
 from include.engine.run import params
 from include.engine.run.operator import DbtOperator
@@ -56,30 +56,31 @@ def build(config: settings.Settings) -> list[DAG]:
     """
     # In a task process Airflow says which task it is: the others are not built.
     context = get_parsing_context()
-    only = (context.dag_id or "", context.task_id) if context.task_id else None
-    path = find.manifest(config, may_be_old=only is not None)
+    only = TaskRef(context.dag_id or "", context.task_id) if context.task_id else None
+    path = find.find_manifest(config, may_be_old=only is not None)
     planned = plan_of(path, config, only)
     if only and config.manifest_url and not any(dag.tasks for dag in planned):
-        planned = plan_of(find.manifest(config), config, only)  # a task of a newer manifest
+        planned = plan_of(find.find_manifest(config), config, only)  # a task of a newer manifest
     if only:
         return [make(dag, config) for dag in planned]
     # For those who look at a DAG: a task process makes no page, and reads no profiles.yml.
     from include.engine.dag import doc
     from include.engine.manifest import staleness
 
-    changed = staleness.changed(path, config.project_dir)
+    changed = staleness.changed_files(path, config.project_dir)
     if changed:
         log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
     tags = ("dbt", *((staleness.TAG,) if changed else ()))
-    targets = params.targets(config.project_dir, config.profiles_dir)
+    targets = params.profile_targets(config.project_dir, config.profiles_dir)
     return [
-        make(dag, config, staleness.notice(changed) + doc.of(dag), tags, targets) for dag in planned
+        make(dag, config, staleness.notice(changed) + doc.dag_doc(dag), tags, targets)
+        for dag in planned
     ]
 
 
-def plan_of(path: Path, config: settings.Settings, only: Only | None) -> tuple[Dag, ...]:
+def plan_of(path: Path, config: settings.Settings, only: TaskRef | None) -> tuple[Dag, ...]:
     """The plan of the manifest at `path`, or of it the one task `only`."""
-    return cache.load_plan(path, cache.options_of(config), only)
+    return cache.load_plan(path, cache.plan_options(config), only)
 
 
 def make(
@@ -94,7 +95,7 @@ def make(
         dag_id=planned.id,
         description="Every dbt model run and tested as its own task",
         doc_md=doc,
-        schedule=timetables.of(planned),
+        schedule=timetables.airflow_schedule(planned),
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
@@ -115,7 +116,7 @@ def make(
     add_tasks(dag, planned, config)
     add_last(dag, config)
     # Each task would get a copy of what its DAG has before, to be checked and serialized with it.
-    dag.params.update(params.form(targets))
+    dag.params.update(params.run_params(targets))
     return dag
 
 
@@ -160,8 +161,8 @@ def add_last(dag: DAG, config: settings.Settings) -> None:
         return
     from include.engine.run import docs_catalog, summary  # the process of a model goes without
 
-    docs_catalog.add_to(dag, config)
-    summary.add_to(dag)
+    docs_catalog.add_catalog_task(dag, config)
+    summary.add_summary_task(dag)
 
 
 def operator(task: Task, planned: Dag, config: settings.Settings, **common: Any) -> BaseOperator:

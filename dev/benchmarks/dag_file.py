@@ -151,7 +151,7 @@ def project(folder: Path, models: int) -> Path:
     )
     manifest = folder / "manifest.json"
     manifest.write_text(json.dumps(synthetic.manifest(models, 2 * models)))
-    staleness.write(manifest, staleness.record(folder / "project"))
+    staleness.write_list(manifest, staleness.project_files(folder / "project"))
     (dag,) = cache.load_plan(manifest, Options())
     (folder / "tasks").write_text(str(len(dag.tasks) + 1))  # and run_results
     return folder

@@ -254,7 +254,7 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
         at = Places(PROJECT, Path(scratch) / "state")
         project = generate(Path(scratch) / "gen", models)
         given = {
-            "DBT_EXECUTABLE": str(settings.load().dbt),
+            "DBT_EXECUTABLE": str(settings.load().dbt_executable),
             "DBT_PROJECT_DIR": str(project),
             "DBT_PROFILES_DIR": str(project),
             "DBT_MANIFEST": str(Path(scratch) / "manifest" / "manifest.json"),

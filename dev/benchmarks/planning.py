@@ -48,9 +48,9 @@ def main() -> int:
 def measure(models: int, tests: int) -> dict:
     """One row: sizes, and seconds to make records of the decoded JSON and to plan them."""
     raw = synthetic.manifest(models, tests)
-    read = records.parse(raw)
+    read = records.parse_manifest(raw)
     planned = plan_tasks(read, Options())
-    parsing = timed(lambda: records.parse(raw))
+    parsing = timed(lambda: records.parse_manifest(raw))
     planning = timed(lambda: plan_tasks(read, Options()))
     return {
         "models": models,

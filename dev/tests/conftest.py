@@ -15,7 +15,7 @@ from airflow.sdk import DAG
 from include.engine import settings
 from include.engine.run import params
 
-EMPTY = {name: param.value for name, param in params.form(()).items()}
+EMPTY = {name: param.value for name, param in params.run_params(()).items()}
 """The params of a run that nobody has entered anything for."""
 
 

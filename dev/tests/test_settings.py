@@ -9,7 +9,7 @@ from include.engine.settings import ROOT, Settings, SettingsError, load, table
 
 def test_without_any_variable_every_path_lies_in_the_project():
     found = load({}, root=Path("/p"))
-    assert (found.project_dir, found.dbt, found.manifest) == (
+    assert (found.project_dir, found.dbt_executable, found.manifest) == (
         Path("/p/include/dbt"),
         Path("/p/.dbt/venv/bin/dbt"),
         Path("/p/.dbt/manifest/manifest.json"),

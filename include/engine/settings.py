@@ -63,7 +63,7 @@ class Settings(NamedTuple):
     profiles_dir: Path = _setting(
         "DBT_PROFILES_DIR", "the folder of `profiles.yml`", "./include/dbt"
     )
-    dbt: Path = _setting(
+    dbt_executable: Path = _setting(
         "DBT_EXECUTABLE",
         "the `dbt` command, in a virtual environment of its own",
         "./.dbt/venv/bin/dbt",
@@ -131,7 +131,7 @@ class Settings(NamedTuple):
     selector: str = _setting(
         "DBT_SELECTOR", "limits the DAG: the name of a selector in `selectors.yml`, likewise", ""
     )
-    state: str = _setting(
+    select_state: str = _setting(
         "DBT_SELECT_STATE", "the folder of an earlier manifest, for `state:` in `DBT_SELECT`", ""
     )
     gate_tests: bool = _setting(
@@ -146,7 +146,7 @@ class Settings(NamedTuple):
     saved_queries: bool = _setting(
         "DBT_SAVED_QUERIES", "saved queries with exports get a task", "false"
     )
-    runs: Place = _setting(
+    runs_folder: Place = _setting(
         "DBT_RUNS",
         "where each DAG run leaves its `run_results.json` and manifest: a folder, or `s3://`, "
         "`gs://` and the like",

@@ -39,11 +39,11 @@ def is_fresh(config: Settings, pins: Path) -> bool:
     One with a selection is never fresh: only dbt can say whether it still selects the same.
     """
     try:
-        selected = records.load(config.manifest).selected
+        selected = records.load_manifest(config.manifest).selected
         younger = pins.stat().st_mtime > config.manifest.stat().st_mtime
     except (OSError, records.ManifestError):
         return False
     if config.select or config.exclude or config.selector or selected is not None or younger:
         return False
-    listed = staleness.beside(config.manifest).exists()
-    return listed and not staleness.changed(config.manifest, config.project_dir)
+    listed = staleness.list_path(config.manifest).exists()
+    return listed and not staleness.changed_files(config.manifest, config.project_dir)

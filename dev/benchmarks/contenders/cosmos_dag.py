@@ -29,7 +29,7 @@ dag = DbtDag(
     execution_config=ExecutionConfig(
         execution_mode=ExecutionMode[os.environ["BENCH_COSMOS"].upper()],
         invocation_mode=InvocationMode.SUBPROCESS,
-        dbt_executable_path=str(config.dbt),
+        dbt_executable_path=str(config.dbt_executable),
     ),
     render_config=RenderConfig(
         load_method=LoadMode.DBT_MANIFEST, test_behavior=TestBehavior.AFTER_EACH

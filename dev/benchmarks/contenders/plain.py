@@ -23,7 +23,7 @@ with DAG("dbt_dag__plain", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
         for verb in ("run", "test"):
             tasks[verb, key] = BashOperator(
                 task_id=f"{verb}.{node['name']}",
-                bash_command=f"{config.dbt} {verb} --select {node['name']} < /dev/null",
+                bash_command=f"{config.dbt_executable} {verb} --select {node['name']} < /dev/null",
                 env=env,
                 append_env=True,
             )

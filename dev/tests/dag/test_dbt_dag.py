@@ -210,7 +210,7 @@ def copied(monkeypatch, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(settings.load().project_dir, project)
     shutil.copy(settings.load().manifest, tmp_path / "manifest.json")
-    staleness.write(tmp_path / "manifest.json", staleness.record(project))
+    staleness.write_list(tmp_path / "manifest.json", staleness.project_files(project))
     monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
     monkeypatch.setenv("DBT_MANIFEST", str(tmp_path / "manifest.json"))
     return project

@@ -59,7 +59,7 @@ def test_started_by_astro_without_docker_it_asks_for_one_command_and_then_works(
     subprocess.run(
         [sys.executable, "-m", "include.engine.manifest.build"],
         cwd=checkout,
-        env=os.environ | {"DBT_EXECUTABLE": str(settings.load().dbt)},
+        env=os.environ | {"DBT_EXECUTABLE": str(settings.load().dbt_executable)},
         check=True,
     )
     assert parsed(checkout / "dags", home, PYTHONPATH=str(checkout)) == ([], [len(dag.tasks)])

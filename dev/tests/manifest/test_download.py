@@ -56,40 +56,40 @@ def put(store: Store, text: str) -> None:
 
 
 def test_a_version_is_fetched_once_and_compared_each_time(store, tmp_path):
-    assert download.copy(URL, cache=tmp_path).read_text() == "one"
-    assert download.copy(URL, cache=tmp_path).read_text() == "one"
+    assert download.local_copy(URL, cache=tmp_path).read_text() == "one"
+    assert download.local_copy(URL, cache=tmp_path).read_text() == "one"
     assert store.requests == ["compare", "read", "compare"]
 
 
 def test_a_new_version_is_taken_and_the_one_before_is_kept_for_who_reads_it(store, tmp_path):
-    first = download.copy(URL, cache=tmp_path)
+    first = download.local_copy(URL, cache=tmp_path)
     put(store, "two")
-    second = download.copy(URL, cache=tmp_path)
+    second = download.local_copy(URL, cache=tmp_path)
     assert (first.read_text(), second.read_text()) == ("one", "two")
     put(store, "three")
-    assert download.copy(URL, cache=tmp_path).read_text() == "three"
+    assert download.local_copy(URL, cache=tmp_path).read_text() == "three"
     assert (first.exists(), second.exists()) == (False, True)
 
 
 def test_a_task_process_asks_the_store_nothing_while_the_copy_is_young(
     store, tmp_path, monkeypatch
 ):
-    download.copy(URL, cache=tmp_path)
+    download.local_copy(URL, cache=tmp_path)
     put(store, "two")
     store.requests.clear()
-    assert download.copy(URL, may_be_old=True, cache=tmp_path).read_text() == "one"
+    assert download.local_copy(URL, may_be_old=True, cache=tmp_path).read_text() == "one"
     assert store.requests == []
     monkeypatch.setattr(download, "TASKS_COMPARE_AFTER", 0)
-    assert download.copy(URL, may_be_old=True, cache=tmp_path).read_text() == "two"
+    assert download.local_copy(URL, may_be_old=True, cache=tmp_path).read_text() == "two"
 
 
 def test_a_store_that_cannot_be_reached_leaves_the_last_copy_and_a_warning(
     store, tmp_path, monkeypatch, caplog
 ):
-    download.copy(URL, cache=tmp_path)
+    download.local_copy(URL, cache=tmp_path)
     monkeypatch.setattr(store, "checksum", unreachable)
     with caplog.at_level(logging.WARNING):
-        assert download.copy(URL, cache=tmp_path).read_text() == "one"
+        assert download.local_copy(URL, cache=tmp_path).read_text() == "one"
     assert f"The manifest at {URL} cannot be compared" in caplog.text
 
 
@@ -102,7 +102,7 @@ def test_without_any_copy_it_is_an_error_that_names_the_url_and_the_reason(
 ):
     monkeypatch.setattr(store, "checksum", unreachable)
     with pytest.raises(ManifestError) as error:
-        download.copy(URL, cache=tmp_path)
+        download.local_copy(URL, cache=tmp_path)
     assert str(error.value).startswith(
         f"The manifest at {URL} cannot be fetched (ConnectionError: no route)."
     )
@@ -111,7 +111,7 @@ def test_without_any_copy_it_is_an_error_that_names_the_url_and_the_reason(
 def test_a_fetch_that_breaks_off_leaves_nothing_behind(store, tmp_path, monkeypatch):
     monkeypatch.setattr(ObjectStoragePath, "read_bytes", lambda self: unreachable(self))
     with pytest.raises(ManifestError):
-        download.copy(URL, cache=tmp_path)
+        download.local_copy(URL, cache=tmp_path)
     (folder,) = tmp_path.iterdir()
     assert [path.name for path in folder.iterdir()] == ["lock"]
 

@@ -27,16 +27,16 @@ def config(places: list[Path]) -> settings.Settings:
 
 def test_the_newest_manifest_is_taken_whichever_place_it_is_in(places):
     make(places[1], 100)
-    assert find.manifest(config(places)) == places[1]
+    assert find.find_manifest(config(places)) == places[1]
     make(places[2], 200)
-    assert find.manifest(config(places)) == places[2]
+    assert find.find_manifest(config(places)) == places[2]
     make(places[0], 300)
-    assert find.manifest(config(places)) == places[0]
+    assert find.find_manifest(config(places)) == places[0]
 
 
 def test_where_there_is_none_the_place_is_named_where_it_would_be_built(places):
-    assert find.manifest(config(places)) == places[0]
+    assert find.find_manifest(config(places)) == places[0]
 
 
 def test_without_other_places_there_is_only_one(places):
-    assert find.manifest(config(places[:1])) == places[0]
+    assert find.find_manifest(config(places[:1])) == places[0]

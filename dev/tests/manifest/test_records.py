@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from include.engine.manifest.records import Manifest, ManifestError, Node, load, parse
+from include.engine.manifest.records import (
+    Manifest,
+    ManifestError,
+    Node,
+    load_manifest,
+    parse_manifest,
+)
 
 V12 = "https://schemas.getdbt.com/dbt/manifest/v12.json"
 
@@ -30,7 +36,7 @@ def by_id(*members: dict) -> dict:
 
 def test_nodes_are_read_from_every_section_in_the_order_of_their_ids():
     """Members of the graph come as records with parents that the manifest has, sorted."""
-    found = parse(
+    found = parse_manifest(
         raw(
             nodes=by_id(
                 member(
@@ -88,7 +94,7 @@ def test_nodes_are_read_from_every_section_in_the_order_of_their_ids():
 
 
 def test_disabled_nodes_are_not_read():
-    found = parse(raw(nodes=by_id(member("model.shop.a", config={"enabled": False}))))
+    found = parse_manifest(raw(nodes=by_id(member("model.shop.a", config={"enabled": False}))))
     assert dict(found.nodes) == {}
 
 
@@ -96,19 +102,21 @@ def test_a_freshness_rule_without_a_count_is_none():
     """dbt writes empty thresholds for sources that have no freshness rule."""
     rule = {"warn_after": {"count": None, "period": None}, "error_after": None, "filter": None}
     source = member("source.shop.raw.t", fqn=["shop", "raw", "t"], freshness=rule)
-    assert parse(raw(sources=by_id(source))).nodes["source.shop.raw.t"].has_freshness is False
+    assert (
+        parse_manifest(raw(sources=by_id(source))).nodes["source.shop.raw.t"].has_freshness is False
+    )
 
 
 def test_unknown_resource_types_and_fields_are_left_alone_with_a_warning(caplog):
     """A newer dbt may write more than is known here: it is read past, and said once."""
     robot = member("robot.shop.r", arms=2)
-    found = parse(raw(nodes=by_id(robot), robots={"x": 1}))
+    found = parse_manifest(raw(nodes=by_id(robot), robots={"x": 1}))
     assert list(found.nodes) == ["robot.shop.r"]
     assert caplog.messages == ["The manifest has resource types that are left alone: ['robot']"]
 
 
 def test_the_selection_travels_with_the_manifest():
-    assert parse(raw(selected=["model.shop.a"])).selected == frozenset({"model.shop.a"})
+    assert parse_manifest(raw(selected=["model.shop.a"])).selected == frozenset({"model.shop.a"})
 
 
 @pytest.mark.parametrize(
@@ -135,11 +143,11 @@ def test_a_bad_manifest_is_named_with_the_command_that_mends_it(tmp_path, text, 
     if text is not None:
         path.write_text(text)
     with pytest.raises(ManifestError) as error:
-        load(path)
+        load_manifest(path)
     assert str(error.value).startswith(message.format(path=path))
     assert "make manifest" in str(error.value)
 
 
 def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
-        load(tmp_path)
+        load_manifest(tmp_path)

@@ -32,12 +32,12 @@ def manifest(project: Path, tmp_path: Path) -> Path:
     file = tmp_path / "manifest" / "manifest.json"
     file.parent.mkdir()
     file.write_text('{"metadata": {"invocation_id": "1"}}')
-    staleness.write(file, staleness.record(project))
+    staleness.write_list(file, staleness.project_files(project))
     return file
 
 
 def test_what_dbt_reads_is_recorded_and_what_it_writes_is_not(project):
-    assert sorted(staleness.record(project)) == [
+    assert sorted(staleness.project_files(project)) == [
         "dbt_project.yml",
         "models/a.sql",
         "models/b.py",
@@ -48,34 +48,38 @@ def test_what_dbt_reads_is_recorded_and_what_it_writes_is_not(project):
 
 
 def test_nothing_changed_right_after_the_manifest_was_built(manifest, project):
-    assert staleness.changed(manifest, project) == []
+    assert staleness.changed_files(manifest, project) == []
 
 
 def test_files_edited_added_and_removed_are_named_in_order(manifest, project):
     (project / "models/b.py").unlink()
     (project / "models/a.sql").write_text("select 2")
     (project / "models/c.sql").write_text("select 3")
-    assert staleness.changed(manifest, project) == ["models/a.sql", "models/b.py", "models/c.sql"]
+    assert staleness.changed_files(manifest, project) == [
+        "models/a.sql",
+        "models/b.py",
+        "models/c.sql",
+    ]
 
 
 def test_a_file_that_only_has_another_time_is_not_changed(manifest, project):
     """As in a fresh clone, or on a mount that keeps whole seconds."""
     for time in (1, 10**10):
         os.utime(project / "models/a.sql", (time, time))
-        assert staleness.changed(manifest, project) == []
+        assert staleness.changed_files(manifest, project) == []
 
 
 def test_an_edit_is_seen_although_the_file_is_as_long_and_older(manifest, project):
     (project / "models/a.sql").write_text("select 9")
     os.utime(project / "models/a.sql", (1, 1))
-    assert staleness.changed(manifest, project) == ["models/a.sql"]
+    assert staleness.changed_files(manifest, project) == ["models/a.sql"]
 
 
 def test_other_rows_in_a_seed_change_nothing_but_another_seed_does(manifest, project):
     (project / "seeds/rows.csv").write_text("id\n1\n2")
-    assert staleness.changed(manifest, project) == []
+    assert staleness.changed_files(manifest, project) == []
     (project / "seeds/rows.csv").rename(project / "seeds/renamed.csv")
-    assert staleness.changed(manifest, project) == ["seeds/renamed.csv", "seeds/rows.csv"]
+    assert staleness.changed_files(manifest, project) == ["seeds/renamed.csv", "seeds/rows.csv"]
 
 
 def test_what_dbt_writes_beside_its_sources_changes_nothing(manifest, project):
@@ -84,24 +88,24 @@ def test_what_dbt_writes_beside_its_sources_changes_nothing(manifest, project):
         (project / folder).mkdir(parents=True)
         (project / folder / "x.sql").write_text("select 1")
     (project / "build" / "partial_parse.msgpack").write_text("")
-    assert staleness.changed(manifest, project) == []
+    assert staleness.changed_files(manifest, project) == []
 
 
 def test_nothing_is_said_of_a_manifest_that_came_without_its_list(manifest, project):
     (project / "models/a.sql").write_text("select 2")
     manifest.write_text('{"metadata": {"invocation_id": "2"}}')
-    assert staleness.changed(manifest, project) == []
-    staleness.beside(manifest).unlink()
-    assert staleness.changed(manifest, project) == []
+    assert staleness.changed_files(manifest, project) == []
+    staleness.list_path(manifest).unlink()
+    assert staleness.changed_files(manifest, project) == []
 
 
 def test_nothing_is_said_where_there_is_no_project(manifest, project):
-    assert staleness.changed(manifest, project.with_name("gone")) == []
+    assert staleness.changed_files(manifest, project.with_name("gone")) == []
 
 
 def test_an_unreadable_list_is_as_none(manifest, project):
-    staleness.beside(manifest).write_text("{")
-    assert staleness.changed(manifest, project) == []
+    staleness.list_path(manifest).write_text("{")
+    assert staleness.changed_files(manifest, project) == []
 
 
 def test_the_notice_names_three_files_and_the_commands_that_mend_it():

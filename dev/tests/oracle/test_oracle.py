@@ -50,7 +50,7 @@ def test_bash_and_the_dbt_command_line_run_exactly_the_tests_of_a_task(
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
     bash("dbt run")
-    found = records.load(tmp_path / "target" / "manifest.json")
+    found = records.load_manifest(tmp_path / "target" / "manifest.json")
     for task in plan_tasks(found, Options()):
         if task.kind == "test":
             bash(f"dbt {shlex.join(task.argv)}")

@@ -45,7 +45,7 @@ def subset(config: settings.Settings, **limits) -> dict[str, tuple[str, ...]]:
     """What each task waits for, in a DAG with these limits."""
     limited = config._replace(**limits)
     build.build(limited)
-    found = plan_tasks(records.load(limited.manifest), Options())
+    found = plan_tasks(records.load_manifest(limited.manifest), Options())
     return {task.id: task.upstream for task in found}
 
 

@@ -474,7 +474,7 @@ def run_project(seed: int, folder: Path, warehouse: Warehouse) -> dict:
         options = ["--resource-type", "all", "--output", "json", "--output-keys", "unique_id"]
         listed = dbt.run(["--quiet", "ls", *options, *spec.subset])
         raw["selected"] = sorted(json.loads(line)["unique_id"] for line in listed.lines)
-    loaded = manifests.parse(raw)
+    loaded = manifests.parse_manifest(raw)
     tasks = plan_tasks(loaded, Options(unit_tests=spec.unit_tests))
     check_plan(tasks, problems)
     check_shell(tasks, problems)

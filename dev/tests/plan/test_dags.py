@@ -10,7 +10,7 @@ import pytest
 from dev.tests.tiny import manifest, node
 from include.engine.manifest.records import ManifestError
 from include.engine.plan.dags import plan_dags
-from include.engine.plan.records import PUBLISH, Ask, Asset, Dag, Options, Schedule
+from include.engine.plan.records import PUBLISH, Asset, Dag, DagRequest, Options, Schedule
 from include.engine.plan.tasks import plan_tasks
 
 RAW = node("source.shop.raw.a")
@@ -41,7 +41,7 @@ def asset(unique_id: str) -> Asset:
 def test_without_a_word_about_schedules_there_is_one_dag():
     found = dags(RAW, A, TEST_A)
     assert list(found) == ["dbt_dag"]
-    assert found["dbt_dag"].ask == Ask("dbt_dag", Schedule("@daily"), "DBT_SCHEDULE")
+    assert found["dbt_dag"].request == DagRequest("dbt_dag", Schedule("@daily"), "DBT_SCHEDULE")
     assert edges(found["dbt_dag"]) == {"model.shop.a": (), "test.shop.a": ("model.shop.a",)}
     assert found["dbt_dag"].reads == (("source.shop.raw.a", ""),)
 
@@ -92,7 +92,7 @@ def test_a_dag_by_assets_awaits_the_models_of_other_dags_and_the_sources_that_it
     quiet = node("source.shop.raw.quiet", airflow={"asset": False})
     b = node("model.shop.b", "model.shop.e", "source.shop.raw.quiet", **ASSETS)
     found = dags(RAW, A, TEST_A, e, b, quiet)["dbt_dag__assets"]
-    assert found.ask.schedule == Schedule(assets="all")
+    assert found.request.schedule == Schedule(assets="all")
     assert found.awaits == (asset("model.shop.a"), asset("source.shop.raw.a"))
     assert found.reads == (
         ("model.shop.a", "dbt_dag"),
@@ -103,7 +103,7 @@ def test_a_dag_by_assets_awaits_the_models_of_other_dags_and_the_sources_that_it
 
 def test_the_base_dag_may_be_scheduled_by_its_sources():
     found = dags(RAW, A, schedule="@daily or any asset")["dbt_dag"]
-    assert found.ask.schedule == Schedule("@daily", "any")
+    assert found.request.schedule == Schedule("@daily", "any")
     assert found.awaits == (asset("source.shop.raw.a"),)
 
 
@@ -234,7 +234,7 @@ def test_an_empty_project_is_an_empty_dag():
         (
             [A, node("model.shop.b", **ASSETS)],
             "dbt_dag__assets would never run: model.shop.b (models/b.sql) schedules it by assets, "
-            "and what is in it reads no model of another DAG and no source: model.shop.b.",
+            "and its nodes read no model of another DAG and no source: model.shop.b.",
         ),
         (
             [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dev.tests.manifest.test_records import by_id, member, raw
-from include.engine.manifest.records import ManifestError, parse
+from include.engine.manifest.records import ManifestError, parse_manifest
 from include.engine.plan import meta
 from include.engine.plan.records import Options
 from include.engine.plan.tasks import plan_tasks
@@ -16,7 +16,7 @@ def tasks(airflow, **fields) -> dict[str, dict]:
     model = member("model.shop.a", config={"meta": {"airflow": airflow}}, **fields)
     test = member("test.shop.t.0", depends_on={"nodes": ["model.shop.a"]})
     groups = {"group.shop.finance": {"name": "finance", "owner": {"name": "Ada"}}}
-    found = parse(raw(nodes=by_id(model, test), groups=groups))
+    found = parse_manifest(raw(nodes=by_id(model, test), groups=groups))
     return {task.id: task.overrides for task in plan_tasks(found, Options())}
 
 
@@ -73,4 +73,4 @@ def test_what_airflow_cannot_be_told_is_an_error_that_names_the_model_and_its_fi
     [("PT10M", 600), ("P1D", 86400), ("P1DT6H", 108000), (90, 90), ("10M", None), (0, None)],
 )
 def test_durations_are_seconds_or_iso_8601(text, seconds):
-    assert meta.duration(text) == seconds
+    assert meta.parse_duration(text) == seconds

@@ -7,7 +7,7 @@ import pytest
 from dev.tests.tiny import node
 from include.engine.manifest.records import ManifestError
 from include.engine.plan import schedules
-from include.engine.plan.records import Ask, Asset, Schedule
+from include.engine.plan.records import Asset, DagRequest, Schedule
 
 DAILY = Schedule("@daily")
 
@@ -38,7 +38,7 @@ DAILY = Schedule("@daily")
     ],
 )
 def test_a_schedule_is_a_time_assets_or_both(text, expected):
-    assert schedules.parse(text) == expected
+    assert schedules.parse_schedule(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_a_schedule_is_a_time_assets_or_both(text, expected):
     ],
 )
 def test_a_dag_is_named_by_its_schedule_unless_it_is_given_a_name(airflow, dag_id, asked):
-    found = schedules.ask(node("model.shop.a", airflow=airflow), DAILY)
-    assert found == Ask(dag_id, asked, "model.shop.a (models/a.sql)")
+    found = schedules.dag_request(node("model.shop.a", airflow=airflow), DAILY)
+    assert found == DagRequest(dag_id, asked, "model.shop.a (models/a.sql)")
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_a_dag_is_named_by_its_schedule_unless_it_is_given_a_name(airflow, dag_i
 def test_what_it_cannot_be_is_an_error_that_names_the_node_and_its_file(airflow, message):
     wrong = node("model.shop.a", airflow=airflow)
     with pytest.raises(ManifestError) as error:
-        schedules.ask(wrong, DAILY)
-        schedules.asset(wrong)
+        schedules.dag_request(wrong, DAILY)
+        schedules.node_asset(wrong)
     assert str(error.value).startswith(f"model.shop.a (models/a.sql): {message}")
 
 
@@ -94,4 +94,4 @@ def test_what_it_cannot_be_is_an_error_that_names_the_node_and_its_file(airflow,
     ],
 )
 def test_an_asset_has_dbts_name_unless_it_is_given_another(given, expected):
-    assert schedules.asset(node("source.shop.raw.a", airflow=given)) == expected
+    assert schedules.node_asset(node("source.shop.raw.a", airflow=given)) == expected

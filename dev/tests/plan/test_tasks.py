@@ -245,14 +245,14 @@ def test_task_ids_that_airflow_would_refuse_or_that_are_taken_are_made_unique():
 
 def test_groups_are_dbts_folders():
     project = "shop"
-    assert tasks.group(node("model.shop.a", fqn=("shop", "marts", "core", "a")), project) == (
+    assert tasks.group_path(node("model.shop.a", fqn=("shop", "marts", "core", "a")), project) == (
         "marts",
         "core",
     )
-    assert tasks.group(node("model.shop.a.v2", fqn=("shop", "marts", "a", "v2")), project) == (
+    assert tasks.group_path(node("model.shop.a.v2", fqn=("shop", "marts", "a", "v2")), project) == (
         "marts",
     )
-    assert tasks.group(node("seed.lib.s", fqn=("lib", "raw", "s")), project) == (
+    assert tasks.group_path(node("seed.lib.s", fqn=("lib", "raw", "s")), project) == (
         "lib",
         "seeds",
         "raw",

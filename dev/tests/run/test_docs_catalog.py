@@ -37,9 +37,9 @@ def test_its_process_has_that_task_alone(wanted):
 
 
 def test_what_was_never_asked_is_empty(wanted):
-    assert docs_catalog.read(settings.load()) == {}
+    assert docs_catalog.read_catalog(settings.load()) == {}
     wanted.write_text('{"nodes": {"model.a.b": {}}}')
-    assert docs_catalog.read(settings.load()) == {"nodes": {"model.a.b": {}}}
+    assert docs_catalog.read_catalog(settings.load()) == {"nodes": {"model.a.b": {}}}
 
 
 def test_it_puts_what_dbt_found_where_it_is_wanted(wanted, dbt):
@@ -51,4 +51,6 @@ def test_it_puts_what_dbt_found_where_it_is_wanted(wanted, dbt):
         """
     )
     docs_catalog.Catalog(task_id=docs_catalog.TASK_ID, connection="warehouse").execute({})
-    assert docs_catalog.read(settings.load()) == {"nodes": {"h": "docs generate --no-compile"}}
+    assert docs_catalog.read_catalog(settings.load()) == {
+        "nodes": {"h": "docs generate --no-compile"}
+    }

@@ -97,18 +97,18 @@ def test_what_is_held_back_is_all_that_is_downstream():
         task("e", "a"),
         task("f", "e"),
     ]
-    assert failures.held_back("a", planned) == ["b", "d", "e", "f"]
-    assert failures.held_back("d", planned) == []
+    assert failures.downstream_tasks("a", planned) == ["b", "d", "e", "f"]
+    assert failures.downstream_tasks("d", planned) == []
 
 
 def test_end_hooks_are_held_back_by_nothing():
     planned = [task("a"), task("b", "a"), task("on_run_end", "b")._replace(kind="on-run-end")]
-    assert failures.held_back("a", planned) == ["b"]
+    assert failures.downstream_tasks("a", planned) == ["b"]
 
 
 def test_a_failed_test_is_told_with_its_file_its_query_and_where_its_rows_are(tmp_path):
     (tmp_path / "orders.yml").write_text(YAML)
-    result = results.without_result("test.shop.t", "fail", "Got 2 results") | {
+    result = results.missing_result("test.shop.t", "fail", "Got 2 results") | {
         "relation_name": '"db"."audit"."t"',
         "compiled_code": "\n\nselect id\n\nfrom orders\n",
     }
@@ -116,7 +116,7 @@ def test_a_failed_test_is_told_with_its_file_its_query_and_where_its_rows_are(tm
         "resource_type": "test",
         "original_file_path": "orders.yml",
     }
-    assert list(failures.told(result, member, tmp_path, {"test.shop.t": "| id |\n| 1 |"})) == [
+    assert list(failures.describe(result, member, tmp_path, {"test.shop.t": "| id |\n| 1 |"})) == [
         "test.shop.t: fail",
         "  Got 2 results",
         "  File: orders.yml:13",
@@ -130,8 +130,8 @@ def test_a_failed_test_is_told_with_its_file_its_query_and_where_its_rows_are(tm
 
 
 def test_a_node_that_the_manifest_does_not_know_is_told_as_dbt_tells_it(tmp_path):
-    result = results.without_result("operation.shop.x", "error", "Database Error\n  no")
-    assert list(failures.told(result, {}, tmp_path, {})) == [
+    result = results.missing_result("operation.shop.x", "error", "Database Error\n  no")
+    assert list(failures.describe(result, {}, tmp_path, {})) == [
         "operation.shop.x: error",
         "  Database Error",
         "    no",
@@ -139,7 +139,7 @@ def test_a_node_that_the_manifest_does_not_know_is_told_as_dbt_tells_it(tmp_path
 
 
 def test_a_long_query_is_told_up_to_a_number_of_lines():
-    lines = list(failures.query("\n".join(f"line {n}" for n in range(100))))
+    lines = list(failures.query_lines("\n".join(f"line {n}" for n in range(100))))
     assert len(lines) == failures.QUERY_LINES + 2
     assert lines[-1] == "    … and 60 more lines"
 
@@ -154,9 +154,9 @@ Compilation Error in model orders (models/orders.sql)
 
 
 def test_without_results_the_last_error_in_dbts_log_is_told(tmp_path):
-    assert failures.of_log(tmp_path, "exit 2.") == ["exit 2. dbt's own message is above."]
+    assert failures.lines_for_log(tmp_path, "exit 2.") == ["exit 2. dbt's own message is above."]
     (tmp_path / "dbt.log").write_text(LOG)
-    assert failures.of_log(tmp_path, "exit 2.") == [
+    assert failures.lines_for_log(tmp_path, "exit 2.") == [
         "exit 2.",
         "  Compilation Error in model orders (models/orders.sql)",
         "    unexpected '}'",
@@ -165,8 +165,11 @@ def test_without_results_the_last_error_in_dbts_log_is_told(tmp_path):
 
 def test_only_what_is_asked_for_is_taken_from_the_manifest(tmp_path):
     path = tmp_path / "manifest.json"
-    assert failures.nodes(path, ["model.a"]) == {}
+    assert failures.manifest_members(path, ["model.a"]) == {}
     path.write_text(
         json.dumps({"nodes": {"model.a": {"n": 1}, "b": {}}, "sources": {"s": {"n": 2}}})
     )
-    assert failures.nodes(path, ["model.a", "s", "none"]) == {"model.a": {"n": 1}, "s": {"n": 2}}
+    assert failures.manifest_members(path, ["model.a", "s", "none"]) == {
+        "model.a": {"n": 1},
+        "s": {"n": 2},
+    }

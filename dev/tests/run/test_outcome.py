@@ -78,7 +78,7 @@ def test_a_missing_connection_is_named_with_what_defines_it_and_not_tried_again(
 
 
 def test_a_tasks_result_is_what_dbt_said_of_its_nodes(dbt):
-    built = results.without_result("model.jaffle_shop.orders", "success", "SELECT 99")
+    built = results.missing_result("model.jaffle_shop.orders", "success", "SELECT 99")
     leaves(dbt, built | {"execution_time": 1.5})
     assert execute(ti := Instance()) == {
         "status": "success",
@@ -95,8 +95,8 @@ def test_a_tasks_result_is_what_dbt_said_of_its_nodes(dbt):
 def test_warnings_are_an_xcom_of_their_own(dbt):
     leaves(
         dbt,
-        results.without_result("test.a", "warn", "Got 3 results"),
-        results.without_result("test.b", "pass"),
+        results.missing_result("test.a", "warn", "Got 3 results"),
+        results.missing_result("test.b", "pass"),
     )
     assert execute(ti := Instance())["status"] == "warn"
     assert ti.xcoms == {"warnings": "test.a: Got 3 results"}
@@ -105,7 +105,7 @@ def test_warnings_are_an_xcom_of_their_own(dbt):
 def test_a_failed_task_ends_with_what_where_and_what_next(dbt):
     leaves(
         dbt,
-        results.without_result(NOT_NULL, "fail", "Got 3 results, configured to fail if != 0")
+        results.missing_result(NOT_NULL, "fail", "Got 3 results, configured to fail if != 0")
         | {"compiled_code": "select 1"},
     )
     with pytest.raises(AirflowFailException) as error:
@@ -133,7 +133,7 @@ def test_a_failed_task_ends_with_what_where_and_what_next(dbt):
 )
 def test_only_what_failed_on_its_data_is_not_tried_again(dbt, statuses, kind):
     """A lost connection is an error of the test, not a failure of its data, and may heal."""
-    leaves(dbt, *(results.without_result(f"test.{n}", s) for n, s in enumerate(statuses)))
+    leaves(dbt, *(results.missing_result(f"test.{n}", s) for n, s in enumerate(statuses)))
     with pytest.raises(AirflowException) as error:
         execute(Instance())
     assert type(error.value) is kind
@@ -155,7 +155,7 @@ def test_without_results_a_task_fails_with_dbts_error(dbt):
 
 def test_a_failure_is_told_though_the_manifest_is_gone(dbt, monkeypatch):
     monkeypatch.setenv("DBT_MANIFEST", str(dbt / "none"))
-    leaves(dbt, results.without_result("model.jaffle_shop.orders", "error", "no"))
+    leaves(dbt, results.missing_result("model.jaffle_shop.orders", "error", "no"))
     with pytest.raises(AirflowException) as error:
         execute(Instance())
     assert str(error.value).splitlines() == [
@@ -166,7 +166,7 @@ def test_a_failure_is_told_though_the_manifest_is_gone(dbt, monkeypatch):
 
 
 def test_a_password_in_a_message_is_in_no_result_and_no_failure(dbt):
-    leaves(dbt, results.without_result("model.a", "error", "no: hunter2-secret"))
+    leaves(dbt, results.missing_result("model.a", "error", "no: hunter2-secret"))
     with pytest.raises(AirflowException) as error:
         execute(ti := Instance())
     assert str(error.value).splitlines()[1] == "  no: ***"
@@ -286,7 +286,7 @@ def test_results_are_kept_by_run_and_as_the_latest_with_the_manifest_beside_them
     done, _ = poke(
         {"seed.jaffle_shop.raw_orders": "success", "model.jaffle_shop.orders": "skipped"},
         seed__jaffle_shop__raw_orders=record(
-            results.without_result("seed.jaffle_shop.raw_orders", "success")
+            results.missing_result("seed.jaffle_shop.raw_orders", "success")
         ),
     )
     place = tmp_path / "dag_id=dbt_dag" / "run_id=..%2Fr%201"

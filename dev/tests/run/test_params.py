@@ -55,8 +55,8 @@ def test_tasks_have_no_copies_of_the_dags_params(dag):
 
 
 def test_an_empty_form_adds_nothing():
-    assert params.selection(EMPTY) == ()
-    assert {verb: params.arguments(verb, EMPTY) for verb in ("run", "test")} == {
+    assert params.selection_arguments(EMPTY) == ()
+    assert {verb: params.command_arguments(verb, EMPTY) for verb in ("run", "test")} == {
         "run": (),
         "test": (),
     }
@@ -72,7 +72,7 @@ def test_each_command_gets_the_options_that_it_has():
     }
     both = ('--vars={"day": "2026-01-31"}', "--target=dev")
     times = ("--event-time-start=2026-01-01", "--event-time-end=2026-02-01")
-    assert {verb: params.arguments(verb, entered) for verb in ("run", "seed", "test")} == {
+    assert {verb: params.command_arguments(verb, entered) for verb in ("run", "seed", "test")} == {
         "run": (*both, "--full-refresh", *times),
         "seed": (*both, "--full-refresh"),
         "test": both,
@@ -80,10 +80,10 @@ def test_each_command_gets_the_options_that_it_has():
 
 
 def test_a_profile_that_cannot_be_read_offers_any_target(tmp_path):
-    assert params.targets(tmp_path, tmp_path) == ()
+    assert params.profile_targets(tmp_path, tmp_path) == ()
     (tmp_path / "dbt_project.yml").write_text("profile: [")
-    assert params.targets(tmp_path, tmp_path) == ()
-    assert params.form(())["target"].schema == {"type": ["null", "string"]}
+    assert params.profile_targets(tmp_path, tmp_path) == ()
+    assert params.run_params(())["target"].schema == {"type": ["null", "string"]}
 
 
 def execute(context: dict | None = None, arguments: dict | None = None, **entered) -> DbtOperator:

@@ -102,8 +102,8 @@ def execute(hooked, dbt, monkeypatch):
     return once
 
 
-BUILT = results.without_result(ORDERS, "success", "SELECT 9")
-HOOK = results.without_result(START, "success")
+BUILT = results.missing_result(ORDERS, "success", "SELECT 9")
+HOOK = results.missing_result(START, "success")
 
 
 def test_start_hooks_are_about_all_that_one_dbt_build_of_the_dag_would_run(execute, dag, hooked):

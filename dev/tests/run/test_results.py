@@ -10,7 +10,7 @@ SCHEMA = "https://schemas.getdbt.com/dbt/run-results/v6.json"
 
 
 def result(unique_id: str, status: str, **different) -> dict:
-    return results.without_result(unique_id, status) | different
+    return results.missing_result(unique_id, status) | different
 
 
 def timed(start: int, end: int) -> list[dict]:
@@ -27,13 +27,13 @@ def record(*found: dict, second: int = 0, artifact: str = "run_results") -> dict
         "invocation_started_at": f"2026-01-01T00:00:{second:02}Z",
         "env": {},
     }
-    return results.small({"artifact": artifact, "metadata": metadata, "results": list(found)})
+    return results.as_xcom({"artifact": artifact, "metadata": metadata, "results": list(found)})
 
 
 def test_a_tasks_result_is_the_worst_status_the_seconds_and_dbts_results_without_sql():
     passed = result("test.a", "pass", execution_time=0.25, compiled_code="select 1")
     warned = result("test.b", "warn", execution_time=0.5)
-    assert results.small(
+    assert results.as_xcom(
         {"artifact": "run_results", "metadata": {}, "results": [passed, warned]}
     ) == {
         "status": "warn",
@@ -59,7 +59,7 @@ def test_results_are_merged_as_one_command_would_have_left_them():
     first = record(result("model.a", "success", timing=timed(1, 3)), second=4)
     second = record(result("test.a", "fail", timing=timed(5, 9)), second=10)
     skipped = result("model.b", "skipped")
-    merged = results.merged([first, second], [skipped], {"vars": {}}, "dag/run")
+    merged = results.merge([first, second], [skipped], {"vars": {}}, "dag/run")
     assert merged == {
         "run_results": {
             "metadata": {
@@ -81,13 +81,13 @@ def test_results_are_merged_as_one_command_would_have_left_them():
 def test_what_ran_in_every_command_is_told_once_and_as_it_failed():
     hook = "operation.shop.shop-on-run-start-0"
     commands = [record(result(hook, status)) for status in ("success", "error", "success")]
-    (told,) = results.merged(commands, [], {}, "r")["run_results"]["results"]
+    (told,) = results.merge(commands, [], {}, "r")["run_results"]["results"]
     assert (told["unique_id"], told["status"]) == (hook, "error")
 
 
 def test_freshness_is_an_artifact_of_its_own():
     stale = {"unique_id": "source.a", "status": "warn"}
-    merged = results.merged([record(stale, artifact="sources")], [], {}, "r")
+    merged = results.merge([record(stale, artifact="sources")], [], {}, "r")
     assert (merged["sources"]["results"], merged["run_results"]["results"]) == ([stale], [])
     assert "args" not in merged["sources"]
     assert merged["run_results"]["metadata"]["dbt_schema_version"] == SCHEMA
@@ -142,7 +142,7 @@ def test_the_manifest_of_a_run_has_the_places_of_the_run():
         result("test.a", "pass", relation_name=None),
         result("model.f", "error", relation_name="two.parts"),
     ]
-    assert results.located({"metadata": {}, "nodes": built}, ran) == {
+    assert results.with_run_relations({"metadata": {}, "nodes": built}, ran) == {
         "metadata": {},
         "nodes": {
             "model.a": node("db", "prod", 'a "1"'),

@@ -150,7 +150,7 @@ def dbt_beside(
     }
 
     def run(*arguments: str) -> tuple[str, dict[str, str]]:
-        command = [settings.load().dbt, "--quiet", *arguments]
+        command = [settings.load().dbt_executable, "--quiet", *arguments]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
         return done.stdout, statuses(target) if (target / "run_results.json").exists() else {}
 

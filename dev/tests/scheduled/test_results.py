@@ -260,7 +260,7 @@ print(sorted(r.unique_id for r in results.results) == sorted(u for u in manifest
 
 
 def test_dbt_itself_accepts_the_results_and_the_manifest(state):
-    python = settings.load().dbt.parent / "python"
+    python = settings.load().dbt_executable.parent / "python"
     done = subprocess.run([python, "-c", READ, state], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 

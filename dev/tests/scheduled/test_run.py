@@ -45,7 +45,7 @@ def ask(at: Places, first_run) -> Iterator[Callable[[str], list[tuple]]]:
 
 
 def planned() -> set[str]:
-    (dag,) = plan_dags(records.load(settings.load().manifest), Options())
+    (dag,) = plan_dags(records.load_manifest(settings.load().manifest), Options())
     return {*(task.id for task in dag.tasks), "run_results"}
 
 
@@ -111,7 +111,7 @@ def test_the_unit_tests_of_the_models_pass(ask, at: Places, tmp_path) -> None:
         "DBT_LOG_PATH": str(tmp_path / "logs"),
     }
     subprocess.run(
-        [config.dbt, "test", "--select", "test_type:unit"],
+        [config.dbt_executable, "test", "--select", "test_type:unit"],
         env=os.environ | warehouse | places,
         check=True,
     )

@@ -282,7 +282,7 @@ def project(tmp_path) -> settings.Settings:
 def write_manifest(config: settings.Settings, **more: object) -> None:
     metadata = {"dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json"}
     config.manifest.write_text(json.dumps({"metadata": metadata, **more}))
-    staleness.write(config.manifest, staleness.record(config.project_dir))
+    staleness.write_list(config.manifest, staleness.project_files(config.project_dir))
 
 
 def is_fresh(config: settings.Settings) -> bool:
@@ -296,7 +296,7 @@ def test_a_manifest_is_fresh_until_a_file_changes(project):
 
 
 def test_a_manifest_is_not_fresh_when_nobody_knows_what_it_was_built_from(project):
-    staleness.beside(project.manifest).unlink()
+    staleness.list_path(project.manifest).unlink()
     assert not is_fresh(project)
 
 

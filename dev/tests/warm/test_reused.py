@@ -165,7 +165,7 @@ def test_generated_project_task_by_task(warm, tmp_path, query, seed):
     commands = [
         task.argv
         for task in plan_tasks(
-            records.load(parsed.target / "manifest.json"), Options(unit_tests=True)
+            records.load_manifest(parsed.target / "manifest.json"), Options(unit_tests=True)
         )
         if task.argv and task.argv[0] in ("run", "test", "seed", "snapshot")
     ]

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from include.engine.run.process import DbtHook, command, plain
+from include.engine.run.process import DbtProcess, parse_command, shell_command
 from include.engine.warm import client
 
 from .conftest import DBT, LAUNCHER, Warm, eventually
@@ -25,13 +25,13 @@ def task(shop, caplog):
     """Runs a command as a task does. Tells exit code, last line, and what dbt said."""
     caplog.set_level(logging.INFO)
 
-    def run(warm: Warm, *argv: str, hook: DbtHook | None = None, **env: str) -> tuple:
+    def run(warm: Warm, *argv: str, hook: DbtProcess | None = None, **env: str) -> tuple:
         caplog.clear()
         _, environment, target = warm.command(shop)
         environment |= env | {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target / "logs")}
-        hook = hook or DbtHook(DBT, warm=True)
+        hook = hook or DbtProcess(DBT, warm=True)
         hook._log = logging.getLogger("task")
-        ended = hook.run_command(["/bin/bash", "-c", command(argv)], env=environment)
+        ended = hook.run_command(["/bin/bash", "-c", shell_command(argv)], env=environment)
         said = [record.getMessage() for record in caplog.records]
         said = "\n".join(said[said.index("Output:") + 1 :]).replace(str(target), "TARGET")
         return ended.exit_code, ended.output, said
@@ -48,7 +48,7 @@ def test_same_as_through_a_shell(warm, shop, task, argv):
     """Exit code and log; the quoted text too, as it is one word."""
     warm.run(shop, "ls")
     vars = "{'word': \"it's\"}"
-    through = task(warm, *argv, "--vars", vars, hook=DbtHook(DBT, warm=False), **SHELL)
+    through = task(warm, *argv, "--vars", vars, hook=DbtProcess(DBT, warm=False), **SHELL)
     itself = task(warm, *argv, "--vars", vars, **NO_SHELL)
     for part in (1, 2):
         assert plain_log(itself[part], "TARGET") == plain_log(through[part], "TARGET")
@@ -87,7 +87,7 @@ def test_what_is_not_served_goes_to_the_launcher(warm, shop, task):
 def test_termination_ends_the_query(warm, shop, query, task):
     """What Airflow's on_kill does."""
     warm.run(shop, "ls")
-    hook = DbtHook(DBT, warm=True)
+    hook = DbtProcess(DBT, warm=True)
 
     def terminate():
         assert eventually(lambda: asleep(query), 60)
@@ -107,9 +107,9 @@ def test_termination_before_the_start(warm, shop, query):
     warm.run(shop, "ls")
     query("drop table if exists shop.one")
     _, environment, _ = warm.command(shop)
-    hook = DbtHook(DBT, warm=True)
+    hook = DbtProcess(DBT, warm=True)
     hook.send_sigterm()
-    shell = ["/bin/bash", "-c", command(("run", "--select", "one"))]
+    shell = ["/bin/bash", "-c", shell_command(("run", "--select", "one"))]
     assert hook.run_command(shell, env=environment | NO_SHELL) == (-signal.SIGTERM, "")
     assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
     assert query("select to_regclass('shop.one')") == [(None,)]
@@ -118,7 +118,7 @@ def test_termination_before_the_start(warm, shop, query):
 def test_timeout_ends_the_query(warm, shop, query, task):
     """Airflow raises its timeout in the middle of the command, and calls on_kill afterwards."""
     warm.run(shop, "ls")
-    hook = DbtHook(DBT, warm=True)
+    hook = DbtProcess(DBT, warm=True)
 
     class Timeout(BaseException):
         pass
@@ -175,7 +175,7 @@ def test_leaves_nothing_open(warm, shop, task):
     "argv", [["run"], ["run", "--select", "a b"], ["ls", "--vars", "{a: '$(date)'}"], ["ls", ""]]
 )
 def test_words_of_a_plain_command(argv):
-    assert plain(command(argv)) == argv
+    assert parse_command(shell_command(argv)) == argv
 
 
 @pytest.mark.parametrize(
@@ -191,4 +191,4 @@ def test_words_of_a_plain_command(argv):
     ],
 )
 def test_a_shell_is_for_all_else(text):
-    assert plain(text) == []
+    assert parse_command(text) == []

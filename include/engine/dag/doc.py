@@ -19,7 +19,7 @@ _AWAITED = {
 }
 
 
-def of(dag: Dag) -> str:
+def dag_doc(dag: Dag) -> str:
     """What there is to say of a DAG besides its graph: counts, schedule, what it reads."""
     return DOC.format(counts=counts(dag)) + "".join(f"\n{line}\n" for line in _lines(dag))
 
@@ -31,7 +31,7 @@ def counts(dag: Dag) -> str:
 
 
 def _lines(dag: Dag) -> list[str]:
-    lines = [f"**Runs** {_when(dag.ask.schedule, [asset.name for asset in dag.awaits])}."]
+    lines = [f"**Runs** {_when(dag.request.schedule, [asset.name for asset in dag.awaits])}."]
     read = defaultdict(list)
     for unique_id, dag_id in dag.reads:
         read[dag_id].append(unique_id)

@@ -24,12 +24,12 @@ from airflow.sdk import (
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 
 from include.engine.plan import records
-from include.engine.plan.duration import duration
+from include.engine.plan.duration import parse_duration
 
 
-def of(dag: records.Dag) -> Any:
+def airflow_schedule(dag: records.Dag) -> Any:
     """What Airflow's DAG takes as `schedule`. Raises ValueError, naming who asked for it."""
-    time, assets = _time(dag), dag.ask.schedule.assets
+    time, assets = _time(dag), dag.request.schedule.assets
     if not assets:
         return time
     condition = (AssetAny if assets == "any" else AssetAll)(*map_assets(dag.awaits))
@@ -42,17 +42,19 @@ def map_assets(assets: Iterable[records.Asset]) -> list[Asset]:
 
 
 def _time(dag: records.Dag) -> Any:
-    text = dag.ask.schedule.time
+    text = dag.request.schedule.time
     if not text or text in records.ALONE:
         return text or None
     intervals = any(task.microbatch for task in dag.tasks)
     if text.startswith("P"):
         delta = DeltaDataIntervalTimetable if intervals else DeltaTriggerTimetable
-        return delta(timedelta(seconds=duration(text) or 0))
+        return delta(timedelta(seconds=parse_duration(text) or 0))
     cron = CronDataIntervalTimetable if intervals else CronTriggerTimetable
     found = cron(text, timezone="UTC")
     try:
         found.validate()
     except AirflowTimetableInvalid as error:
-        raise ValueError(f"{dag.ask.who}: the schedule {text!r} is not cron: {error}") from None
+        raise ValueError(
+            f"{dag.request.requested_by}: the schedule {text!r} is not cron: {error}"
+        ) from None
     return found

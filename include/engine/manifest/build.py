@@ -59,12 +59,12 @@ def main() -> int:
 
 def build(config: settings.Settings) -> None:
     """Writes the manifest at `config.manifest`. Raises BuildError, and then leaves it as it was."""
-    if not os.access(config.dbt, os.X_OK):
-        raise BuildError(f"No dbt at {config.dbt}. Install it with: make manifest")
+    if not os.access(config.dbt_executable, os.X_OK):
+        raise BuildError(f"No dbt at {config.dbt_executable}. Install it with: make manifest")
     config.manifest.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=config.manifest.parent) as folder:
         install_packages(config, folder)
-        seen = staleness.record(config.project_dir)
+        seen = staleness.project_files(config.project_dir)
         try:
             run_dbt(config, folder, COMPILE)
         except BuildError as error:
@@ -74,19 +74,19 @@ def build(config: settings.Settings) -> None:
             run_dbt(config, folder, ["parse"])
         built = Path(folder) / "manifest.json"
         if not built.exists():
-            raise BuildError(f"{config.dbt} went well and wrote no manifest: is it dbt?")
+            raise BuildError(f"{config.dbt_executable} went well and wrote no manifest: is it dbt?")
         if selection := selection_arguments(config):
             listed = run_dbt(config, folder, [*LIST, *selection])
             ids = [json.loads(line)["unique_id"] for line in listed.splitlines()]
             write_selection(built, ids)
         built.replace(config.manifest)
-        staleness.write(config.manifest, seen)
+        staleness.write_list(config.manifest, seen)
         copy_docs(config, Path(folder))
 
 
 def copy_docs(config: settings.Settings, folder: Path) -> None:
     """Puts dbt's documentation page beside the manifest, if this dbt brings one."""
-    for page in config.dbt.parent.parent.glob(DOCS):
+    for page in config.dbt_executable.parent.parent.glob(DOCS):
         shutil.copyfile(page, folder / page.name)
         (folder / page.name).replace(config.manifest.with_name(page.name))
 
@@ -109,7 +109,7 @@ def selection_arguments(config: settings.Settings) -> list[str]:
         "--select": config.select,
         "--exclude": config.exclude,
         "--selector": config.selector,
-        "--state": config.state,
+        "--state": config.select_state,
     }
     return [part for option, value in given.items() if value for part in (option, value)]
 
@@ -131,7 +131,7 @@ def run_dbt(config: settings.Settings, folder: str, argv: Sequence[str]) -> str:
     if argv[0] != "deps":
         places += ["--target-path", folder]
     done = subprocess.run(
-        [config.dbt, *argv, *places, "--log-path", folder],
+        [config.dbt_executable, *argv, *places, "--log-path", folder],
         env=os.environ | {"DBT_PACKAGES_INSTALL_PATH": str(config.packages)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -29,21 +29,21 @@ TASKS_COMPARE_AFTER = 300.0
 CURRENT = "current"  # a link to the folder of the version; its own time: when it was last compared
 
 
-def copy(url: str, may_be_old: bool = False, cache: Path | None = None) -> Path:
+def local_copy(url: str, may_be_old: bool = False, cache: Path | None = None) -> Path:
     """A file with the manifest at `url`, in a folder of its own for each version.
 
     `may_be_old` spares the store: a copy compared within TASKS_COMPARE_AFTER will do. Raises
     ManifestError where it cannot be fetched and there is no earlier copy.
     """
     folder = cache_folder(url, cache or Path(tempfile.gettempdir()))
-    with only_one(folder):
-        if may_be_old and age(folder) < TASKS_COMPARE_AFTER:
-            return held(folder)
+    with locked(folder):
+        if may_be_old and seconds_since_compared(folder) < TASKS_COMPARE_AFTER:
+            return current_file(folder)
         try:
             fetch(url, folder)
         except Exception as error:  # whatever a store's own client raises
             reason = f"{type(error).__name__}: {error}"
-            if not held(folder).exists():
+            if not current_file(folder).exists():
                 raise ManifestError(
                     f"The manifest at {url} cannot be fetched ({reason}). "
                     "DBT_MANIFEST_URL names it; it is read with the connection in that URL."
@@ -51,7 +51,7 @@ def copy(url: str, may_be_old: bool = False, cache: Path | None = None) -> Path:
             log.warning(
                 "The manifest at %s cannot be compared, the last one serves: %s", url, reason
             )
-        return held(folder)
+        return current_file(folder)
 
 
 def fetch(url: str, folder: Path) -> None:
@@ -72,7 +72,7 @@ def fetch(url: str, folder: Path) -> None:
     make_current(folder, version)
     if before != version:
         # The one before is kept: a process may be about to read it.
-        for old in set(folder.glob("*/manifest.json")) - {held(folder)}:
+        for old in set(folder.glob("*/manifest.json")) - {current_file(folder)}:
             if old.parent.name not in (before, CURRENT):
                 shutil.rmtree(old.parent, ignore_errors=True)
 
@@ -84,12 +84,12 @@ def make_current(folder: Path, version: str) -> None:
     link.replace(folder / CURRENT)
 
 
-def held(folder: Path) -> Path:
+def current_file(folder: Path) -> Path:
     """The file of the current version, by its own name."""
     return (folder / CURRENT).resolve() / "manifest.json"
 
 
-def age(folder: Path) -> float:
+def seconds_since_compared(folder: Path) -> float:
     """Seconds since the current version was compared with the store's; infinite without one."""
     try:
         return time.time() - (folder / CURRENT).lstat().st_mtime
@@ -108,7 +108,7 @@ def cache_folder(url: str, parent: Path) -> Path:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Holds the folder's lock: of tasks that start together, one fetches."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

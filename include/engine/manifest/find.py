@@ -8,7 +8,7 @@ from pathlib import Path
 from include.engine.settings import Settings
 
 
-def manifest(config: Settings, may_be_old: bool = False) -> Path:
+def find_manifest(config: Settings, may_be_old: bool = False) -> Path:
     """The copy of the one at the URL if there is a URL, else the newest of the settings' places.
 
     `may_be_old` is for task processes: a copy that was compared a short while ago will do.
@@ -18,16 +18,16 @@ def manifest(config: Settings, may_be_old: bool = False) -> Path:
             download,  # Airflow's object storage takes a while to import
         )
 
-        return download.copy(config.manifest_url, may_be_old)
-    return newest([config.manifest, *config.more_manifests])
+        return download.local_copy(config.manifest_url, may_be_old)
+    return newest_file([config.manifest, *config.more_manifests])
 
 
-def newest(places: Iterable[Path]) -> Path:
+def newest_file(places: Iterable[Path]) -> Path:
     """The file that was modified last; of none, and of several at once, the first place."""
-    return max(places, key=modified)
+    return max(places, key=modified_ns)
 
 
-def modified(file: Path) -> int:
+def modified_ns(file: Path) -> int:
     """When the file was modified, in ns; -1 if there is none."""
     try:
         return file.stat().st_mtime_ns

@@ -84,17 +84,17 @@ class Manifest:
     selected: frozenset[str] | None = None
 
 
-def load(path: Path) -> Manifest:
+def load_manifest(path: Path) -> Manifest:
     """The manifest in the file at `path`.
 
     Raises ManifestError, naming the file and what to do, if there is none, if it is not whole JSON,
     or if it is of a version that this project does not know.
     """
-    return parse(read(path), str(path))
+    return parse_manifest(read_manifest(path), str(path))
 
 
-def read(path: Path) -> object:
-    """The decoded JSON in the file at `path`. Raises ManifestError as `load` does."""
+def read_manifest(path: Path) -> object:
+    """The decoded JSON in the file at `path`. Raises ManifestError as `load_manifest` does."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def read(path: Path) -> object:
         raise ManifestError(f"The manifest at {path} is not JSON ({error}). {MEND}") from error
 
 
-def parse(raw: object, origin: str = "<memory>") -> Manifest:
+def parse_manifest(raw: object, origin: str = "<memory>") -> Manifest:
     """The manifest in `raw`, decoded JSON that errors call `origin`. Raises ManifestError."""
     metadata = raw.get("metadata") if isinstance(raw, dict) else None
     if not isinstance(metadata, dict) or "dbt_schema_version" not in metadata:

@@ -37,7 +37,7 @@ Seen = tuple[int, int, str]
 """Size in bytes, time of modification in ns, digest of the content."""
 
 
-def record(project: Path) -> dict[str, Seen]:
+def project_files(project: Path) -> dict[str, Seen]:
     """The project's files as they are, by path relative to it. Taken before dbt reads them."""
     return {
         name: (stat.st_size, stat.st_mtime_ns, digest(project / name))
@@ -45,21 +45,21 @@ def record(project: Path) -> dict[str, Seen]:
     }
 
 
-def write(manifest: Path, seen: Mapping[str, Seen]) -> None:
+def write_list(manifest: Path, seen: Mapping[str, Seen]) -> None:
     """Puts the list beside the manifest that was built from these files, replacing an older one."""
-    unfinished = beside(manifest).with_suffix(".new")
-    unfinished.write_text(json.dumps({"manifest": head(manifest), "files": seen}))
-    unfinished.replace(beside(manifest))
+    unfinished = list_path(manifest).with_suffix(".new")
+    unfinished.write_text(json.dumps({"manifest": manifest_digest(manifest), "files": seen}))
+    unfinished.replace(list_path(manifest))
 
 
-def changed(manifest: Path, project: Path) -> list[str]:
+def changed_files(manifest: Path, project: Path) -> list[str]:
     """The files, sorted, that were added, removed or edited since the manifest was built.
 
     [] too where nothing can be said: no project here, or no list that belongs to this manifest.
     """
     try:
-        listed = json.loads(beside(manifest).read_bytes())
-        if listed["manifest"] != head(manifest):
+        listed = json.loads(list_path(manifest).read_bytes())
+        if listed["manifest"] != manifest_digest(manifest):
             return []
         seen, found = listed["files"], dict(files(project))
     except (OSError, ValueError, KeyError):
@@ -114,12 +114,12 @@ def digest(file: Path) -> str:
         return ""
 
 
-def beside(manifest: Path) -> Path:
+def list_path(manifest: Path) -> Path:
     """Where the list is: `manifest.files.json` for `manifest.json`."""
     return manifest.with_suffix(".files.json")
 
 
-def head(manifest: Path) -> str:
+def manifest_digest(manifest: Path) -> str:
     """What tells this manifest from another, without reading it. Raises OSError without one."""
     with manifest.open("rb") as file:
         return hashlib.blake2b(file.read(HEAD_BYTES), digest_size=12).hexdigest()

@@ -15,9 +15,10 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from include.engine.manifest import find
-from include.engine.plan.records import Ask, Asset, Dag, Options, Schedule, Task
+from include.engine.plan.records import Asset, Dag, DagRequest, Options, Schedule, Task
 from include.engine.settings import Settings
 
 NAME = "plan.jsonl"
@@ -30,31 +31,35 @@ _HERE = Path(__file__).parent
 MADE_BY = (*sorted(_HERE.glob("*.py")), _HERE.with_name("manifest") / "records.py")
 """The code that makes a plan."""
 
-Only = tuple[str, str]
-"""The DAG id and the task id of the one task that is asked for."""
+
+class TaskRef(NamedTuple):
+    """One task of one DAG."""
+
+    dag_id: str
+    task_id: str
 
 
-def options_of(config: Settings) -> Options:
+def plan_options(config: Settings) -> Options:
     """The options of the plan that the settings ask for."""
     return Options(*(getattr(config, name) for name in Options._fields))
 
 
-def tasks_of(config: Settings, dag_id: str) -> tuple[Task, ...]:
+def dag_tasks(config: Settings, dag_id: str) -> tuple[Task, ...]:
     """All tasks of one DAG, by the manifest that the settings name; () if it is not in there.
 
     Raises ManifestError as `manifest.load` and `plan_dags` do.
     """
-    planned = load_plan(find.manifest(config, may_be_old=True), options_of(config))
+    planned = load_plan(find.find_manifest(config, may_be_old=True), plan_options(config))
     return next((dag.tasks for dag in planned if dag.id == dag_id), ())
 
 
-def load_plan(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, ...]:
+def load_plan(path: Path, options: Options, only: TaskRef | None = None) -> tuple[Dag, ...]:
     """The plan of the manifest at `path`, or of it the DAG of the one task `only`, with that task
     alone (or none; () if there is no such DAG).
 
     Raises ManifestError as `manifest.load` and `plan_dags` do.
     """
-    kept = read(path, options, only)
+    kept = read_plan(path, options, only)
     if kept is not None:
         return kept
     from include.engine.manifest import records
@@ -62,19 +67,19 @@ def load_plan(path: Path, options: Options, only: Only | None = None) -> tuple[D
         plan_dags,  # a task's process, for which a plan is kept, goes without
     )
 
-    planned = plan_dags(records.load(path), options)
+    planned = plan_dags(records.load_manifest(path), options)
     with contextlib.suppress(OSError):  # a read-only folder: each parse plans for itself
-        write(path, options, planned)
+        write_plan(path, options, planned)
     if only is None:
         return planned
     return tuple(
-        dag._replace(tasks=tuple(task for task in dag.tasks if task.id == only[1]))
+        dag._replace(tasks=tuple(task for task in dag.tasks if task.id == only.task_id))
         for dag in planned
-        if dag.id == only[0]
+        if dag.id == only.dag_id
     )
 
 
-def write(path: Path, options: Options, planned: Iterable[Dag]) -> None:
+def write_plan(path: Path, options: Options, planned: Iterable[Dag]) -> None:
     """Writes the plan of the manifest at `path` beside it, replacing an older one at once."""
     lines = [_origin(path, options)]
     for dag in planned:
@@ -87,7 +92,7 @@ def write(path: Path, options: Options, planned: Iterable[Dag]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def read(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, ...] | None:
+def read_plan(path: Path, options: Options, only: TaskRef | None = None) -> tuple[Dag, ...] | None:
     """What `dags` returns, from the file; None where there is no such plan of this manifest."""
     try:
         text = path.with_name(NAME).read_text()
@@ -97,12 +102,12 @@ def read(path: Path, options: Options, only: Only | None = None) -> tuple[Dag, .
         return None
     if only is None:
         return tuple(_dags(text.splitlines()[1:]))
-    start = text.find(f'\n{{"id": {json.dumps(only[0])}, ') + 1
+    start = text.find(f'\n{{"id": {json.dumps(only.dag_id)}, ') + 1
     if not start:
         return ()
     (dag,) = _dags([text[start : text.index("\n", start)]])
     end = text.find("\n{", start)
-    task = text.find(f"\n[{json.dumps(only[1])}, ", start, end if end > 0 else len(text)) + 1
+    task = text.find(f"\n[{json.dumps(only.task_id)}, ", start, end if end > 0 else len(text)) + 1
     found = (_task(text[task : text.index("\n", task)]),) if task else ()
     return (dag._replace(tasks=found),)
 
@@ -130,10 +135,10 @@ def _dags(lines: Iterable[str]) -> Iterator[Dag]:
 
 def _dag(line: str) -> Dag:
     found = json.loads(line)
-    dag_id, schedule, who = found["ask"]
+    dag_id, schedule, requested_by = found["request"]
     return Dag(
         id=found["id"],
-        ask=Ask(dag_id, Schedule(*schedule), who),
+        request=DagRequest(dag_id, Schedule(*schedule), requested_by),
         awaits=tuple(Asset(*asset) for asset in found["awaits"]),
         reads=tuple(map(tuple, found["reads"])),
         tasks=(),

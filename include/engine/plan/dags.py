@@ -18,9 +18,9 @@ from include.engine.plan.records import (
     BASE,
     HOOKS,
     PUBLISH,
-    Ask,
     Asset,
     Dag,
+    DagRequest,
     Options,
     Schedule,
     Task,
@@ -44,7 +44,7 @@ class _Graph(NamedTuple):
     home: Mapping[str, str]
 
     def assets(self, unique_ids: Iterable[str]) -> tuple[Asset, ...]:
-        found = (schedules.asset(self.nodes[unique_id]) for unique_id in sorted(unique_ids))
+        found = (schedules.node_asset(self.nodes[unique_id]) for unique_id in sorted(unique_ids))
         return tuple(asset for asset in found if asset)
 
     def outside(self, unique_id: str, dag_id: str) -> set[str]:
@@ -58,29 +58,29 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     Raises what `plan_tasks` raises, and ManifestError, naming nodes and files, for a schedule that
     is none or that could never fire.
     """
-    default = Ask(BASE, schedules.parse(options.schedule), "DBT_SCHEDULE")
+    default = DagRequest(BASE, schedules.parse_schedule(options.schedule), "DBT_SCHEDULE")
     if default.schedule is None:
         raise ManifestError(
             f"DBT_SCHEDULE is {options.schedule!r}; it takes {schedules.WORDS.replace('`', '')}."
         )
     for node in manifest.nodes.values():
         for section in meta.SECTIONS if node.airflow else ():
-            meta.of(node, section)  # of every node, with a task or not
+            meta.operator_arguments(node, section)  # of every node, with a task or not
     planned = plan_tasks(manifest, options)
-    above = nearest(manifest.nodes)
-    home, asks = homes(manifest, planned, above, default)
+    above = nearest_refreshed(manifest.nodes)
+    home, requests = assign_dags(manifest, planned, above, default)
     graph = _Graph(manifest.project, manifest.nodes, above, home)
     members: dict[str, list[Task]] = defaultdict(list)
-    for dag_id, task in place(planned, graph):
+    for dag_id, task in tasks_by_dag(planned, graph):
         members[dag_id].append(task)
     order = sorted(members, key=lambda dag_id: (dag_id != BASE, dag_id)) or [BASE]
-    found = tuple(_dag(asks[dag_id], dag_id, members[dag_id], graph) for dag_id in order)
+    found = tuple(_dag(requests[dag_id], dag_id, members[dag_id], graph) for dag_id in order)
     require_no_cycle(found)
     # Only a warm dbt can leave hooks out: those of a cold one run with each command.
-    return tuple(with_hooks(dag, manifest.nodes) for dag in found) if options.warm else found
+    return tuple(add_hooks(dag, manifest.nodes) for dag in found) if options.warm else found
 
 
-def nearest(nodes: Mapping[str, Node]) -> dict[str, set[str]]:
+def nearest_refreshed(nodes: Mapping[str, Node]) -> dict[str, set[str]]:
     """For each node the nearest refreshed ones that it reads, past ephemeral models and such."""
     found: dict[str, set[str]] = {}
     for unique_id in tasks.topological({key: node.parents for key, node in nodes.items()}):
@@ -90,9 +90,9 @@ def nearest(nodes: Mapping[str, Node]) -> dict[str, set[str]]:
     return found
 
 
-def homes(
-    manifest: Manifest, planned: Iterable[Task], above: Mapping[str, set[str]], default: Ask
-) -> tuple[dict[str, str], dict[str, Ask]]:
+def assign_dags(
+    manifest: Manifest, planned: Iterable[Task], above: Mapping[str, set[str]], default: DagRequest
+) -> tuple[dict[str, str], dict[str, DagRequest]]:
     """The DAG of each node that runs and of each exposure, and who asked for which DAG.
 
     A test that is a task of its own is in the DAG of the node that it was written for, or of the
@@ -101,24 +101,24 @@ def homes(
     """
     nodes = manifest.nodes
     home: dict[str, str] = {}
-    asks = [default]
+    requests = [default]
     planned = list(planned)
     for task in planned:
         if task.kind not in ("source", "test", "unit_test"):
-            asks.append(schedules.ask(nodes[task.node], default.schedule))
-            home[task.node] = asks[-1].dag_id
+            requests.append(schedules.dag_request(nodes[task.node], default.schedule))
+            home[task.node] = requests[-1].dag_id
     for task in planned:
         if task.kind in _TESTS and task.node not in home:
-            read = (*tested(nodes[task.node]), *sorted(above[task.node]))
+            read = (*tested_nodes(nodes[task.node]), *sorted(above[task.node]))
             home[task.node] = next((home[p] for p in read if p in home), BASE)
     for exposure in _exposures(manifest):
         if read := {home[p] for p in above[exposure.unique_id] if p in home}:
-            asks.append(_ask_of_exposure(exposure, read, default))
-            home[exposure.unique_id] = asks[-1].dag_id
-    return home, _agreed(asks)
+            requests.append(_exposure_request(exposure, read, default))
+            home[exposure.unique_id] = requests[-1].dag_id
+    return home, _requests_by_dag(requests)
 
 
-def place(planned: Iterable[Task], graph: _Graph) -> Iterator[tuple[str, Task]]:
+def tasks_by_dag(planned: Iterable[Task], graph: _Graph) -> Iterator[tuple[str, Task]]:
     """Each task with its DAG, in the plan's order, and then those that only publish.
 
     A freshness task is in every DAG that waits for it.
@@ -129,9 +129,9 @@ def place(planned: Iterable[Task], graph: _Graph) -> Iterator[tuple[str, Task]]:
     for task in planned:
         for upstream in task.upstream:
             copies[upstream].add(where.get(task.id, BASE))
-    after = refreshers(planned, graph)
-    published = outlets(after, graph)
-    notes = consumers(graph)
+    after = refreshing_tasks(planned, graph)
+    published = assets_by_task(after, graph)
+    notes = consumer_notes(graph)
     for task in planned:
         builds = task.kind in REFRESHED - {"source"}
         for dag_id in [where[task.id]] if task.id in where else sorted(copies[task.id]) or [BASE]:
@@ -144,22 +144,22 @@ def place(planned: Iterable[Task], graph: _Graph) -> Iterator[tuple[str, Task]]:
                     doc=notes.get(task.node, "") if builds else "",
                 ),
             )
-    yield from publishing(after, graph)
+    yield from publish_tasks(after, graph)
 
 
-def refreshers(planned: Iterable[Task], graph: _Graph) -> dict[str, tuple[str, ...]]:
+def refreshing_tasks(planned: Iterable[Task], graph: _Graph) -> dict[str, tuple[str, ...]]:
     """For each node that is built, the tasks after which it is refreshed: the one that builds it
     and, in the same DAG, those that test it.
     """
     found = {t.node: (t.id,) for t in planned if t.kind in REFRESHED and t.kind != "source"}
     for task in planned:
-        for node in tested(graph.nodes[task.node]) if task.kind == "test" else ():
+        for node in tested_nodes(graph.nodes[task.node]) if task.kind == "test" else ():
             if node in found and graph.home[node] == graph.home[task.node]:
                 found[node] += (task.id,)
     return found
 
 
-def tested(node: Node) -> tuple[str, ...]:
+def tested_nodes(node: Node) -> tuple[str, ...]:
     """What a test task tests: its node or, where that is a test itself, the node that this test was
     written for; all that it reads, if it was written for none.
     """
@@ -168,7 +168,9 @@ def tested(node: Node) -> tuple[str, ...]:
     return (node.attached,) if node.attached else node.parents
 
 
-def outlets(after: Mapping[str, tuple[str, ...]], graph: _Graph) -> dict[str, tuple[Asset, ...]]:
+def assets_by_task(
+    after: Mapping[str, tuple[str, ...]], graph: _Graph
+) -> dict[str, tuple[Asset, ...]]:
     """The assets that each task publishes: those of nodes that nothing is to be waited for
     besides."""
     found: dict[str, tuple[Asset, ...]] = defaultdict(tuple)
@@ -178,7 +180,9 @@ def outlets(after: Mapping[str, tuple[str, ...]], graph: _Graph) -> dict[str, tu
     return found
 
 
-def publishing(after: Mapping[str, tuple[str, ...]], graph: _Graph) -> Iterator[tuple[str, Task]]:
+def publish_tasks(
+    after: Mapping[str, tuple[str, ...]], graph: _Graph
+) -> Iterator[tuple[str, Task]]:
     """The tasks without a command: of nodes that several tasks test, and of exposures."""
     waits = {(PUBLISH, unique_id): ids for unique_id, ids in after.items() if len(ids) > 2}
     for unique_id, dag_id in graph.home.items():
@@ -195,17 +199,17 @@ def publishing(after: Mapping[str, tuple[str, ...]], graph: _Graph) -> Iterator[
                 kind=kind,
                 node=unique_id,
                 upstream=tuple(sorted(upstream)),
-                group=tasks.group(node, graph.project),
-                overrides=meta.of(node, "run"),
+                group=tasks.group_path(node, graph.project),
+                overrides=meta.operator_arguments(node, "run"),
                 inlets=graph.assets(graph.outside(unique_id, graph.home[unique_id])),
                 outlets=graph.assets([unique_id]),
             ),
         )
 
 
-def with_hooks(dag: Dag, nodes: Mapping[str, Node]) -> Dag:
+def add_hooks(dag: Dag, nodes: Mapping[str, Node]) -> Dag:
     """The DAG with the project's hooks: a task before all others, and one after them."""
-    first, last = (hooks(kind, nodes) for kind in HOOKS)
+    first, last = (hook_tasks(kind, nodes) for kind in HOOKS)
     if not dag.tasks or not (first or last):
         return dag
     waited_for = {upstream for task in dag.tasks for upstream in task.upstream}
@@ -219,14 +223,14 @@ def with_hooks(dag: Dag, nodes: Mapping[str, Node]) -> Dag:
     return dag._replace(tasks=tasks, hooks=True)
 
 
-def hooks(kind: str, nodes: Mapping[str, Node]) -> tuple[Task, ...]:
+def hook_tasks(kind: str, nodes: Mapping[str, Node]) -> tuple[Task, ...]:
     """The task that runs the hooks of that kind, if the project or a package of it has any."""
     ids = tuple(key for key in nodes if key.startswith("operation.") and f"-{kind}-" in key)
     # No other task's id is without a dot.
     return (Task(kind.replace("-", "_"), kind, ids[0], (), (), nodes=ids),) if ids else ()
 
 
-def consumers(graph: _Graph) -> dict[str, str]:
+def consumer_notes(graph: _Graph) -> dict[str, str]:
     """For each node that exposures read, what the page of its task says of them, as Markdown."""
     found: dict[str, str] = defaultdict(str)
     for node in graph.nodes.values():
@@ -258,55 +262,58 @@ def require_no_cycle(found: Iterable[Dag]) -> None:
         ) from None
 
 
-def _dag(ask: Ask, dag_id: str, tasks: list[Task], graph: _Graph) -> Dag:
+def _dag(request: DagRequest, dag_id: str, tasks: list[Task], graph: _Graph) -> Dag:
     outside = {task.node: graph.outside(task.node, dag_id) for task in tasks}
     read = set().union(*outside.values())
     needed = {task.node: outside[task.node] for task in tasks if task.kind not in _TESTS}
     return Dag(
         id=dag_id,
-        ask=ask,
-        awaits=_awaited(ask, needed, graph) if ask.schedule.assets else (),
+        request=request,
+        awaits=_awaited_assets(request, needed, graph) if request.schedule.assets else (),
         reads=tuple(sorted((unique_id, graph.home.get(unique_id, "")) for unique_id in read)),
         tasks=tuple(tasks),
     )
 
 
-def _awaited(ask: Ask, needed: Mapping[str, set[str]], graph: _Graph) -> tuple[Asset, ...]:
+def _awaited_assets(
+    request: DagRequest, needed: Mapping[str, set[str]], graph: _Graph
+) -> tuple[Asset, ...]:
     """The assets that a DAG's schedule waits for. Raises ManifestError if it could never fire."""
     read = set().union(*needed.values())
     nobodys = {u for u in read - graph.home.keys() if graph.nodes[u].resource_type != "source"}
-    if nobodys and ask.schedule.assets == "all":
+    if nobodys and request.schedule.assets == "all":
         readers = sorted(u for u, above in needed.items() if above & nobodys)
         raise ManifestError(
-            f"{ask.dag_id} would never run: it is scheduled by assets, and nothing publishes "
+            f"{request.dag_id} would never run: it is scheduled by assets, and nothing publishes "
             f"{', '.join(sorted(nobodys))}, read by {', '.join(readers)}. Select them too "
             "(DBT_SELECT), or give it a time."
         )
     found = graph.assets(read - nobodys)
     if not found:
         raise ManifestError(
-            f"{ask.dag_id} would never run: {ask.who} schedules it by assets, and what is in it "
-            f"reads no model of another DAG and no source: {', '.join(sorted(needed))}."
+            f"{request.dag_id} would never run: {request.requested_by} schedules it by assets, and "
+            f"its nodes read no model of another DAG and no source: {', '.join(sorted(needed))}."
         )
     return found
 
 
-def _agreed(asks: Iterable[Ask]) -> dict[str, Ask]:
+def _requests_by_dag(requests: Iterable[DagRequest]) -> dict[str, DagRequest]:
     """The schedule of each DAG, with who asked for it first. Raises ManifestError if two differ."""
-    found: dict[str, Ask] = {}
-    for ask in asks:
-        first = found.setdefault(ask.dag_id, ask)
+    found: dict[str, DagRequest] = {}
+    for request in requests:
+        first = found.setdefault(request.dag_id, request)
         if first.schedule is None:
-            found[ask.dag_id] = ask
-        elif ask.schedule not in (None, first.schedule):
+            found[request.dag_id] = request
+        elif request.schedule not in (None, first.schedule):
             raise ManifestError(
-                f"{ask.dag_id} has two schedules: {first.who} and {ask.who} differ. Name another "
-                "DAG in meta.airflow.dag."
+                f"{request.dag_id} has two schedules: {first.requested_by} and "
+                f"{request.requested_by} differ. Name another DAG in meta.airflow.dag."
             )
-    for ask in found.values():
-        if ask.schedule is None:
+    for request in found.values():
+        if request.schedule is None:
             raise ManifestError(
-                f"{ask.dag_id} has no schedule: name it in meta.airflow.schedule of {ask.who}."
+                f"{request.dag_id} has no schedule: name it in meta.airflow.schedule of "
+                f"{request.requested_by}."
             )
     return found
 
@@ -317,13 +324,13 @@ def _exposures(manifest: Manifest) -> Iterator[Node]:
             yield node
 
 
-def _ask_of_exposure(exposure: Node, read: set[str], default: Ask) -> Ask:
-    own = schedules.ask(exposure, default.schedule)
+def _exposure_request(exposure: Node, read: set[str], default: DagRequest) -> DagRequest:
+    own = schedules.dag_request(exposure, default.schedule)
     if {"dag", "schedule"} & exposure.airflow.keys():
         return own
     if len(read) == 1:
         return own._replace(dag_id=min(read))
-    return Ask(f"{BASE}__assets", Schedule(assets="all"), own.who)
+    return DagRequest(f"{BASE}__assets", Schedule(assets="all"), own.requested_by)
 
 
 def _refreshed(node: Node) -> bool:

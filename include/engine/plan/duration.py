@@ -8,7 +8,7 @@ _DURATION = r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"
 _UNITS = (86400, 3600, 60, 1)  # seconds
 
 
-def duration(value: object) -> int | None:
+def parse_duration(value: object) -> int | None:
     """The seconds of a whole number, or of a text such as `PT10M` or `P1DT6H`; None of any other
     value, and where they are none.
     """

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from include.engine.manifest.records import ManifestError, Node
-from include.engine.plan.duration import duration
+from include.engine.plan.duration import parse_duration
 
 SECTIONS = ("run", "test")
 _OF_NODES = {"source": ("asset",), "test": (), "unit_test": ()}
@@ -34,7 +34,7 @@ TRIGGER_RULES = (
 )
 
 
-def of(node: Node, section: str) -> dict[str, object]:
+def operator_arguments(node: Node, section: str) -> dict[str, object]:
     """The keyword arguments of Airflow's operator for the task that runs or tests `node`, by name;
     durations are in seconds. `section` is one of SECTIONS.
 
@@ -45,7 +45,7 @@ def of(node: Node, section: str) -> dict[str, object]:
     found = {} if node.owner is None else {"owner": node.owner}
     for given in (common, node.airflow.get(section) or {}):
         if not isinstance(given, Mapping):
-            raise wrong(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
+            raise wrong_value(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
         found |= {key: _value(node, key, value) for key, value in given.items()}
     return dict(sorted(found.items()))
 
@@ -58,11 +58,11 @@ def _value(node: Node, key: str, value: object) -> object:
         )
     allowed, words = KEYS[key]
     if not allowed(value):
-        raise wrong(node, f"meta.airflow.{key}", value, words)
-    return duration(value) if allowed is duration else value
+        raise wrong_value(node, f"meta.airflow.{key}", value, words)
+    return parse_duration(value) if allowed is parse_duration else value
 
 
-def wrong(node: Node, key: str, value: object, words: str) -> ManifestError:
+def wrong_value(node: Node, key: str, value: object, words: str) -> ManifestError:
     """The error that `key` of `node` is `value`, and that it takes `words`."""
     return ManifestError(f"{node.unique_id} ({node.path}): {key} is {value!r}; it takes {words}.")
 
@@ -81,8 +81,8 @@ def _text(value: object) -> bool:
 
 KEYS = {
     "retries": (_whole, "a whole number"),
-    "retry_delay": (duration, "seconds, or a duration such as PT10M"),
-    "execution_timeout": (duration, "seconds, or a duration such as PT10M"),
+    "retry_delay": (parse_duration, "seconds, or a duration such as PT10M"),
+    "execution_timeout": (parse_duration, "seconds, or a duration such as PT10M"),
     "pool": (_text, "the name of a pool"),
     "pool_slots": (lambda value: _whole(value, 1), "a whole number, at least 1"),
     "priority_weight": (lambda value: _whole(value, 1), "a whole number, at least 1"),

@@ -50,12 +50,15 @@ class Schedule(NamedTuple):
     assets: str = ""
 
 
-class Ask(NamedTuple):
-    """The DAG that `who` asks for, and its schedule (None: as others say of that DAG)."""
+class DagRequest(NamedTuple):
+    """The DAG and the schedule that a node, or the DAG file, asks for.
+
+    `schedule` is None where the node names a DAG only; `requested_by` says who asks, for errors.
+    """
 
     dag_id: str
     schedule: Schedule | None
-    who: str
+    requested_by: str
 
 
 class Task(NamedTuple):
@@ -84,13 +87,13 @@ class Task(NamedTuple):
 
 
 class Dag(NamedTuple):
-    """One DAG. `ask` is its schedule and who asked for it; `awaits` are the assets that the
+    """One DAG. `request` is its schedule and who asked for it; `awaits` are the assets that the
     schedule waits for; `reads` are pairs of what is read from outside, sorted: a unique id, and
     the id of its DAG ("" for what has none). With `hooks`, the project's hooks are tasks of it.
     """
 
     id: str
-    ask: Ask
+    request: DagRequest
     awaits: tuple[Asset, ...]
     reads: tuple[tuple[str, str], ...]
     tasks: tuple[Task, ...]

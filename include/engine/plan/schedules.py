@@ -10,8 +10,8 @@ import re
 
 from include.engine.manifest.records import Node
 from include.engine.plan import meta
-from include.engine.plan.duration import duration
-from include.engine.plan.records import ALONE, BASE, Ask, Asset, Schedule
+from include.engine.plan.duration import parse_duration
+from include.engine.plan.records import ALONE, BASE, Asset, DagRequest, Schedule
 
 PRESETS = frozenset(("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"))
 WORDS = (
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SPELLED = {"*": "x", "/": "by", ",": "and", "-": "to", "#": "nth", "?": "x", "@": "", " ": "_"}
 
 
-def parse(text: object) -> Schedule | None:
+def parse_schedule(text: object) -> Schedule | None:
     """The schedule that `text` stands for (see WORDS), None for what is none."""
     parts = text.strip().split(" or ") if isinstance(text, str) else ["", "", ""]
     assets = _ASSETS.get(parts[-1], "")
@@ -37,33 +37,33 @@ def parse(text: object) -> Schedule | None:
 
 
 def _is_time(text: str) -> bool:
-    seconds = duration(text) if text.startswith("P") else None
+    seconds = parse_duration(text) if text.startswith("P") else None
     return text in PRESETS or bool(_CRON.fullmatch(text) or seconds)
 
 
-def name(text: str) -> str:
+def dag_suffix(text: str) -> str:
     """What a DAG is called by its schedule: readable, and the same each time."""
     return "".join(_SPELLED.get(letter, letter) for letter in text.strip())
 
 
-def ask(node: Node, default: Schedule) -> Ask:
+def dag_request(node: Node, default: Schedule) -> DagRequest:
     """The DAG that `node` asks for: the base DAG unless its YAML says otherwise.
 
     Raises ManifestError, naming the node, its file and what is allowed.
     """
-    who = f"{node.unique_id} ({node.path})"
+    requested_by = f"{node.unique_id} ({node.path})"
     given, named = (node.airflow.get(key) for key in ("schedule", "dag"))
-    schedule = None if given is None else parse(given)
+    schedule = None if given is None else parse_schedule(given)
     if given is not None and schedule is None:
-        raise meta.wrong(node, "meta.airflow.schedule", given, WORDS)
+        raise meta.wrong_value(node, "meta.airflow.schedule", given, WORDS)
     if named is not None and not (isinstance(named, str) and _NAME.fullmatch(named)):
-        raise meta.wrong(node, "meta.airflow.dag", named, "letters, digits, `_` and `-`")
+        raise meta.wrong_value(node, "meta.airflow.dag", named, "letters, digits, `_` and `-`")
     if named is None and schedule in (None, default):
-        return Ask(BASE, None, who)
-    return Ask(f"{BASE}__{named or name(str(given))}", schedule, who)
+        return DagRequest(BASE, None, requested_by)
+    return DagRequest(f"{BASE}__{named or dag_suffix(str(given))}", schedule, requested_by)
 
 
-def asset(node: Node) -> Asset | None:
+def node_asset(node: Node) -> Asset | None:
     """The asset that `node` is: named by its unique id unless its YAML has a name, or a name and a
     URI; None for a source of which the YAML says that it is none.
 
@@ -77,4 +77,4 @@ def asset(node: Node) -> Asset | None:
     if isinstance(given, dict) and sorted(given) == ["name", "uri"] and all(given.values()):
         return Asset(node.unique_id, str(given["name"]), str(given["uri"]))
     words = "a name, a mapping of `name` and `uri`, or (of a source) false"
-    raise meta.wrong(node, "meta.airflow.asset", given, words)
+    raise meta.wrong_value(node, "meta.airflow.asset", given, words)

@@ -53,10 +53,10 @@ def plan_tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
     """
     nodes = manifest.nodes
     order = topological({unique_id: node.parents for unique_id, node in nodes.items()})
-    homes, gates = attach(order, nodes)
-    members = work(manifest, homes, options)
+    homes, gates = assign_tests(order, nodes)
+    members = nodes_by_task(manifest, homes, options)
     ids = task_ids(members)
-    upstream = waits(order, nodes, members.keys(), gates, options.gate_tests)
+    upstream = upstream_by_task(order, nodes, members.keys(), gates, options.gate_tests)
     among = _among(nodes.values())
     return tuple(
         Task(
@@ -66,8 +66,8 @@ def plan_tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
             argv=argv(key[0], [nodes[member] for member in members[key]], among[key[0]], nodes),
             nodes=members[key],
             upstream=tuple(sorted(ids[other] for other in upstream[key])),
-            group=group(nodes[key[1]], manifest.project),
-            overrides=meta.of(nodes[key[1]], "test" if key[0] in _TESTS else "run"),
+            group=group_path(nodes[key[1]], manifest.project),
+            overrides=meta.operator_arguments(nodes[key[1]], "test" if key[0] in _TESTS else "run"),
             microbatch=key[0] == "model" and nodes[key[1]].microbatch,
         )
         for key in topological({key: upstream[key] for key in members})
@@ -95,7 +95,7 @@ def topological(parents: Mapping) -> list:
     return order
 
 
-def attach(
+def assign_tests(
     order: Iterable[str], nodes: Mapping[str, Node]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Where each data test belongs, and which tests of several nodes hold back which node.
@@ -138,7 +138,7 @@ def attach(
     return homes, gates
 
 
-def work(
+def nodes_by_task(
     manifest: Manifest, homes: Mapping[str, str], options: Options
 ) -> dict[Key, tuple[str, ...]]:
     """What each task executes: unique ids by key. What is not selected or never run is left out."""
@@ -157,7 +157,7 @@ def work(
     }
 
 
-def waits(
+def upstream_by_task(
     order: Iterable[str],
     nodes: Mapping[str, Node],
     keys: Collection[Key],
@@ -229,13 +229,13 @@ def argv(
     return (*VERBS[kind], *selectors.select(wanted, among))
 
 
-def command(manifest: Manifest, kind: str, unique_ids: Iterable[str]) -> tuple[str, ...]:
+def command_for(manifest: Manifest, kind: str, unique_ids: Iterable[str]) -> tuple[str, ...]:
     """`argv` for some nodes of the manifest. Raises KeyError for one that it does not have."""
     nodes = manifest.nodes
     return argv(kind, [nodes[one] for one in unique_ids], _among(nodes.values())[kind], nodes)
 
 
-def group(node: Node, project: str) -> tuple[str, ...]:
+def group_path(node: Node, project: str) -> tuple[str, ...]:
     """dbt's folders: the package if it is not the root's, what is not a model by its kind."""
     package = () if node.package == project else (node.package,)
     kind = () if node.resource_type == "model" else (node.resource_type + "s",)

@@ -17,7 +17,7 @@ from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
 
 from include.engine import settings
 from include.engine.plan.records import BASE, END
-from include.engine.run.operator import DbtOperator, environment, require_dbt
+from include.engine.run.operator import DbtOperator, dbt_environment, require_dbt
 from include.engine.run.project_hooks import Hooks
 
 TASK_ID = "docs_catalog"
@@ -38,9 +38,9 @@ class Catalog(DbtOperator):
 
     def execute(self, context: Any) -> None:
         config = settings.load()
-        require_dbt(config.dbt)
+        require_dbt(config.dbt_executable)
         with TemporaryDirectory(prefix="dbt-") as folder:
-            self._environment = environment(config, self.connection, Path(folder))
+            self._environment = dbt_environment(config, self.connection, Path(folder))
             BashOperator.execute(self, context)
             found = Path(folder, "target", "catalog.json").read_bytes()
         place = ObjectStoragePath(config.docs_catalog)
@@ -49,7 +49,7 @@ class Catalog(DbtOperator):
         self.log.info("The catalog is at %s", place)
 
 
-def add_to(dag: DAG, config: settings.Settings) -> None:
+def add_catalog_task(dag: DAG, config: settings.Settings) -> None:
     """Adds the task, where one is wanted, after those that nothing waits for but on-run-end hooks.
 
     It keeps the DAG's trigger rule: after a failure it does not run, and hides none.
@@ -69,7 +69,7 @@ def add_to(dag: DAG, config: settings.Settings) -> None:
         after.upstream_task_ids.add(before.task_id)
 
 
-def read(config: settings.Settings) -> Mapping[str, Any]:
+def read_catalog(config: settings.Settings) -> Mapping[str, Any]:
     """The catalog that the task last wrote; {} where there is none."""
     if not config.docs_catalog:
         return {}

@@ -39,22 +39,22 @@ Rows = Mapping[str, str]
 """By unique id of a test, rows that it found, as text."""
 
 
-def of_results(failed: Sequence[results.Result], rows: Rows) -> list[str]:
+def lines_for_results(failed: Sequence[results.Result], rows: Rows) -> list[str]:
     """What is told of the results that failed; `rows` are the failing rows to be shown."""
     config = settings.load()
-    members = nodes(
-        find.manifest(config, may_be_old=True), [result["unique_id"] for result in failed]
+    members = manifest_members(
+        find.find_manifest(config, may_be_old=True), [result["unique_id"] for result in failed]
     )
     found = [
         line
         for result in failed[:NAMES]
-        for line in told(result, members.get(result["unique_id"], {}), config.project_dir, rows)
+        for line in describe(result, members.get(result["unique_id"], {}), config.project_dir, rows)
     ]
     more = [result["unique_id"] for result in failed[NAMES:]]
-    return [*found, f"And {len(more)} more: {names(more)}"] if more else found
+    return [*found, f"And {len(more)} more: {shorten(more)}"] if more else found
 
 
-def of_log(folder: Path, otherwise: str) -> list[str]:
+def lines_for_log(folder: Path, otherwise: str) -> list[str]:
     """What is told where dbt ended before it had results: the last error in its log, if any."""
     with contextlib.suppress(OSError):
         log = (folder / "dbt.log").read_text()
@@ -63,17 +63,17 @@ def of_log(folder: Path, otherwise: str) -> list[str]:
     return [f"{otherwise} dbt's own message is above."]
 
 
-def after(dag_id: str, task_id: str) -> list[str]:
+def downstream_line(dag_id: str, task_id: str) -> list[str]:
     """A line that names what the task holds back in its DAG, if there is any."""
     try:
-        planned = cache.tasks_of(settings.load(), dag_id)
+        planned = cache.dag_tasks(settings.load(), dag_id)
     except ManifestError:  # it went since the task was parsed: the failure is told without it
         return []
-    waiting = held_back(task_id, planned)
-    return [f"Held back by it: {names(waiting)}"] if waiting else []
+    waiting = downstream_tasks(task_id, planned)
+    return [f"Held back by it: {shorten(waiting)}"] if waiting else []
 
 
-def held_back(task_id: str, planned: Iterable[Task]) -> list[str]:
+def downstream_tasks(task_id: str, planned: Iterable[Task]) -> list[str]:
     """The ids of all tasks downstream of `task_id`, in the order of the plan.
 
     Not the one of on-run-end hooks, which nothing holds back.
@@ -94,7 +94,7 @@ def held_back(task_id: str, planned: Iterable[Task]) -> list[str]:
     return [name for name in order if name in found]
 
 
-def nodes(manifest: Path, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+def manifest_members(manifest: Path, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """The members `wanted` of the manifest in that file, by unique id; {} if it cannot be read."""
     try:
         raw = json.loads(manifest.read_bytes())
@@ -104,7 +104,7 @@ def nodes(manifest: Path, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]
     return {key: raw[name][key] for name in sections for key in wanted if key in raw.get(name, ())}
 
 
-def told(
+def describe(
     result: results.Result, member: Mapping[str, Any], project: Path, rows: Rows
 ) -> Iterator[str]:
     """The lines of one result: the node and its status, the message, the file, the query, rows."""
@@ -112,14 +112,14 @@ def told(
     yield f"{name}: {result['status']}"
     yield from (f"  {line}" for line in results.message(result).splitlines())
     if member.get("original_file_path"):
-        yield f"  File: {place(member, result.get('message') or '', project)}"
+        yield f"  File: {file_and_line(member, result.get('message') or '', project)}"
     if member.get("resource_type") == "test" and result.get("relation_name"):
         yield f"  The failing rows are in {result['relation_name']}"
     yield from (f"  {line}" for line in rows.get(name, "").splitlines())
-    yield from query(result.get("compiled_code") or "")
+    yield from query_lines(result.get("compiled_code") or "")
 
 
-def query(sql: str) -> Iterator[str]:
+def query_lines(sql: str) -> Iterator[str]:
     """The compiled query, without empty lines, up to a number of lines."""
     lines = [line.rstrip() for line in sql.splitlines() if line.strip()]
     if lines:
@@ -129,7 +129,7 @@ def query(sql: str) -> Iterator[str]:
         yield f"    … and {len(lines) - QUERY_LINES} more lines"
 
 
-def query_of_rows(result: results.Result) -> str:
+def failing_rows_query(result: results.Result) -> str:
     """The query of a test's failing rows, for dbt: where they are stored, or the test itself."""
     if result.get("relation_name"):
         return f"select * from {result['relation_name']}"
@@ -137,13 +137,13 @@ def query_of_rows(result: results.Result) -> str:
     return f"{{% raw %}}{sql}{{% endraw %}}" if sql else ""
 
 
-def names(found: Sequence[str]) -> str:
+def shorten(found: Sequence[str]) -> str:
     """The first of these names, and how many more there are."""
     more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
     return ", ".join(found[:NAMES]) + more
 
 
-def place(member: Mapping[str, Any], said: str, project: Path) -> str:
+def file_and_line(member: Mapping[str, Any], said: str, project: Path) -> str:
     """The file of a node, relative to its package, with the line where it can be told."""
     path = member["original_file_path"]
     try:

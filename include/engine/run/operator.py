@@ -25,7 +25,7 @@ from airflow.sdk.log import mask_secret, redact
 from include.engine import settings
 from include.engine.manifest import find
 from include.engine.run import params, results
-from include.engine.run.process import STDIN, DbtHook, command
+from include.engine.run.process import STDIN, DbtProcess, shell_command
 
 # Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
 WARM = settings.ROOT / "include" / "engine" / "warm" / "bin"
@@ -46,8 +46,8 @@ class DbtOperator(BashOperator):
     `microbatch` model is built for the data interval of the run. Without `hooks`, those of the
     project are left to tasks of their own (run/project_hooks.py).
 
-    Its XCom is what dbt said of each node (see `results.small`), also when it fails; `warnings` is
-    another one if there are any. Raises what `failed` returns when dbt fails.
+    Its XCom is what dbt said of each node (`results.as_xcom`), also when it fails. What dbt warned
+    of is another XCom, `warnings`. Raises what `_failed` returns when dbt fails.
     """
 
     # Of BashOperator's what is used here: each task has a copy of these in Airflow's database.
@@ -69,7 +69,7 @@ class DbtOperator(BashOperator):
         hooks: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(bash_command=command(argv), skip_on_exit_code=None, **kwargs)
+        super().__init__(bash_command=shell_command(argv), skip_on_exit_code=None, **kwargs)
         self.connection = connection
         self.verb = argv[0]
         self.node = node
@@ -78,23 +78,26 @@ class DbtOperator(BashOperator):
         self.hooks = hooks
 
     @cached_property
-    def subprocess_hook(self) -> DbtHook:
+    def subprocess_hook(self) -> DbtProcess:
         config = settings.load()
-        return DbtHook(config.dbt, config.warm)
+        return DbtProcess(config.dbt_executable, config.warm)
 
     def get_env(self, context: Any) -> dict[str, str]:
         return super().get_env(context) | self._environment
 
     def execute(self, context: Any) -> dict[str, Any] | None:
         config = settings.load()
-        require_dbt(config.dbt)
+        require_dbt(config.dbt_executable)
         with TemporaryDirectory(prefix="dbt-") as folder:
-            self._environment = environment(config, self.connection, Path(folder))
+            self._environment = dbt_environment(config, self.connection, Path(folder))
             if not self.hooks:
                 self._environment["DBT_HOOKS"] = "none"
             self._prepare(context, config)
             # Rendered by now: what a person has entered is part of no template.
-            if added := (*params.arguments(self.verb, context["params"]), *self._window(context)):
+            if added := (
+                *params.command_arguments(self.verb, context["params"]),
+                *self._window(context),
+            ):
                 self.bash_command = (
                     f"{self.bash_command.removesuffix(STDIN)}{shlex.join(added)} {STDIN}"
                 )
@@ -102,11 +105,11 @@ class DbtOperator(BashOperator):
                 super().execute(context)
             except AirflowException as error:
                 raise self._failed(Path(folder), context, error) from None
-            artifact = masked(results.read(Path(folder) / "target"))
+            artifact = mask_results(results.read(Path(folder) / "target"))
         if not artifact["results"]:
             return None
         self._warn(artifact["results"], context["ti"])
-        return results.small(artifact)
+        return results.as_xcom(artifact)
 
     def _warn(self, found: Iterable[results.Result], ti: Any) -> None:
         """Leaves what dbt warned of as an XCom of its own: nobody reads the log of a success."""
@@ -128,13 +131,16 @@ class DbtOperator(BashOperator):
 
         artifact = results.read(folder / "target")
         if artifact:
-            context["ti"].xcom_push("return_value", results.small(masked(artifact)))
+            context["ti"].xcom_push("return_value", results.as_xcom(mask_results(artifact)))
         found = artifact.get("results", ())
         bad = [result for result in found if result["status"] in results.FAILED]
         rows = self._failing_rows(bad, context)
         lines = (
-            *(failures.of_results(bad, rows) or failures.of_log(folder / "logs", str(error))),
-            *failures.after(context["ti"].dag_id, self.task_id),
+            *(
+                failures.lines_for_results(bad, rows)
+                or failures.lines_for_log(folder / "logs", str(error))
+            ),
+            *failures.downstream_line(context["ti"].dag_id, self.task_id),
             f"Run it again: {self._again()}",
         )
         over = bad and {result["status"] for result in bad} <= self.final
@@ -154,7 +160,7 @@ class DbtOperator(BashOperator):
             return {}
         found = {}
         for result in bad:
-            query = failures.query_of_rows(result)
+            query = failures.failing_rows_query(result)
             if result["status"] == "fail" and query:
                 argv = ("dbt", "--quiet", "show", f"--inline={query}", f"--limit={wanted}")
                 found[result["unique_id"]] = redact(self._output(argv, context).stdout.strip())
@@ -164,7 +170,7 @@ class DbtOperator(BashOperator):
         if not self.microbatch:
             return ()
         interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
-        return params.window(context["params"], context["dag_run"].run_type, *interval)
+        return params.batch_arguments(context["params"], context["dag_run"].run_type, *interval)
 
     def _prepare(self, context: Any, config: settings.Settings) -> None:
         """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
@@ -176,9 +182,8 @@ class DbtOperator(BashOperator):
             self.outlets = []
         selected = self._selected(self.nodes | {self.node}, context)
         if not self.nodes & selected:
-            raise AirflowSkipException(
-                f"Not in this run's selection: {shlex.join(params.selection(context['params']))}"
-            )
+            selection = shlex.join(params.selection_arguments(context["params"]))
+            raise AirflowSkipException(f"Not in this run's selection: {selection}")
         if not self.nodes | {self.node} <= selected:
             self.outlets = []
         if not self.nodes <= selected:
@@ -187,18 +192,18 @@ class DbtOperator(BashOperator):
                 tasks,  # what makes a plan: only for a command of its own
             )
 
-            whole = records.load(find.manifest(config, may_be_old=True))
-            some = tasks.command(whole, self.verb, sorted(self.nodes & selected))
-            self.bash_command = command(some)
+            whole = records.load_manifest(find.find_manifest(config, may_be_old=True))
+            some = tasks.command_for(whole, self.verb, sorted(self.nodes & selected))
+            self.bash_command = shell_command(some)
 
     def _selected(self, nodes: Set[str], context: Any) -> Set[str]:
         """Those of the nodes that the run was triggered for; dbt itself says which they are."""
-        wanted = params.selection(context["params"])
+        wanted = params.selection_arguments(context["params"])
         if not wanted:
             return nodes
         argv = ("dbt", *LIST, *wanted)
         listed = self._output(argv, context)
-        selected = listed_nodes(listed.stdout)
+        selected = listed_node_ids(listed.stdout)
         if listed.returncode or not selected:
             raise AirflowFailException(
                 f"{shlex.join(argv)} selects nothing (exit code {listed.returncode}):\n"
@@ -209,7 +214,7 @@ class DbtOperator(BashOperator):
     def _output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
         """What another command of dbt's prints that is of the same run and the same warehouse."""
         return subprocess.run(
-            (*argv, *params.context(context["params"])),
+            (*argv, *params.shared_arguments(context["params"])),
             env=self.get_env(context),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -218,7 +223,7 @@ class DbtOperator(BashOperator):
         )
 
 
-def masked(artifact: Mapping[str, Any]) -> dict[str, Any]:
+def mask_results(artifact: Mapping[str, Any]) -> dict[str, Any]:
     """The artifact without what is secret in a database's own words.
 
     Names stay as they are: a password may be the name of a schema, too.
@@ -227,7 +232,7 @@ def masked(artifact: Mapping[str, Any]) -> dict[str, Any]:
         "results": [
             result
             | {
-                key: redact(results.uncut(result[key]))
+                key: redact(results.without_cut_line(result[key]))
                 for key in ("message", "error")
                 if isinstance(result.get(key), str)
             }
@@ -236,21 +241,21 @@ def masked(artifact: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def listed_nodes(output: str) -> set[str]:
+def listed_node_ids(output: str) -> set[str]:
     """The unique ids in what `dbt ls` printed, between whatever else it had to say."""
     lines = (line for line in output.splitlines() if line.startswith("{"))
     return {json.loads(line)["unique_id"] for line in lines}
 
 
-def environment(config: settings.Settings, connection: str, folder: Path) -> dict[str, str]:
+def dbt_environment(config: settings.Settings, connection: str, folder: Path) -> dict[str, str]:
     """What dbt's commands have in their environment besides what is there; `folder` is this try's
     own. Raises what `connection_of` raises.
     """
-    here = places(config, folder, os.environ["PATH"])
-    return here | warehouse(connection_of(connection))
+    here = local_paths(config, folder, os.environ["PATH"])
+    return here | warehouse_environment(warehouse_connection(connection))
 
 
-def connection_of(connection: str) -> Connection:
+def warehouse_connection(connection: str) -> Connection:
     """The Airflow connection of that id; what is secret in it is masked from here on.
 
     Raises AirflowFailException, with what defines it, if there is none.
@@ -269,7 +274,7 @@ def connection_of(connection: str) -> Connection:
     return found
 
 
-def warehouse(connection: Connection) -> dict[str, str]:
+def warehouse_environment(connection: Connection) -> dict[str, str]:
     """The environment that `profiles.yml` reads. In a Postgres connection of Airflow the field
     `schema` is the database; dbt scrubs variables that start with DBT_ENV_SECRET_ from its logs.
 
@@ -286,12 +291,16 @@ def warehouse(connection: Connection) -> dict[str, str]:
     }
 
 
-def places(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
+def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
     """The paths of this machine that dbt takes from its environment; `folder` is this try's own."""
-    first = [str(WARM), str(config.dbt.parent)] if config.warm else [str(config.dbt.parent)]
+    first = (
+        [str(WARM), str(config.dbt_executable.parent)]
+        if config.warm
+        else [str(config.dbt_executable.parent)]
+    )
     return {
         "PATH": os.pathsep.join((*first, path)),
-        "DBT_EXECUTABLE": str(config.dbt),
+        "DBT_EXECUTABLE": str(config.dbt_executable),
         # For one node dbt looks up what it needs, instead of listing all relations first.
         "DBT_POPULATE_CACHE": "false",
         "DBT_PROJECT_DIR": str(config.project_dir),

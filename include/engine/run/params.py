@@ -22,7 +22,7 @@ _EVENT_TIME = frozenset(("run", "build"))
 _OF_AN_INTERVAL = frozenset(("scheduled", "backfill"))
 
 
-def form(targets: Sequence[str]) -> dict[str, Param]:
+def run_params(targets: Sequence[str]) -> dict[str, Param]:
     """The params of the DAG. All are empty at first: then everything runs as it is configured."""
     text = ["null", "string"]
     moment = "As in 2026-01-31 or 2026-01-31T06:00:00, in UTC; both or neither. "
@@ -45,7 +45,7 @@ def form(targets: Sequence[str]) -> dict[str, Param]:
     }
 
 
-def targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
+def profile_targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
     """The outputs that profiles.yml has for the project, sorted; () where that is not to be read:
     what is wrong with the file is dbt's to say.
     """
@@ -57,14 +57,14 @@ def targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
         return ()
 
 
-def selection(params: Mapping[str, Any]) -> tuple[str, ...]:
+def selection_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:
     """dbt's arguments for what the form selects; () if it selects nothing in particular."""
     given = ((name, str(params.get(name) or "").strip()) for name in ("select", "exclude"))
     # With `=`, a value that looks like an option is a value.
     return tuple(f"--{name}={value}" for name, value in given if value)
 
 
-def context(params: Mapping[str, Any]) -> tuple[str, ...]:
+def shared_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:
     """dbt's arguments for what every command of the run has in common."""
     given = params.get("vars")
     return (
@@ -73,11 +73,11 @@ def context(params: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
+def command_arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     """What the form adds to `dbt <verb> …`."""
     times = {name: params.get(name) for name in ("event_time_start", "event_time_end")}
     return (
-        *context(params),
+        *shared_arguments(params),
         *(("--full-refresh",) if params.get("full_refresh") and verb in _FULL_REFRESH else ()),
         *(
             f"--{name.replace('_', '-')}={value}"
@@ -87,7 +87,7 @@ def arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def window(
+def batch_arguments(
     params: Mapping[str, Any], run_type: str, start: datetime | None, end: datetime | None
 ) -> tuple[str, ...]:
     """dbt's arguments that limit a microbatch model to the data interval of a run, in UTC.

@@ -28,21 +28,21 @@ from include.engine.warm import client, protocol
 STDIN = "< /dev/null"
 
 
-def command(argv: Iterable[str]) -> str:
+def shell_command(argv: Iterable[str]) -> str:
     """The shell's text that runs `dbt` with `argv`."""
     return f"{shlex.join(('dbt', *argv))} {STDIN}"
 
 
-def plain(text: str) -> list[str]:
+def parse_command(text: str) -> list[str]:
     """The `argv` of what `command` made, [] of any other text."""
     try:
         argv = shlex.split(text.removesuffix(STDIN))[1:]
     except ValueError:
         return []
-    return argv if text == command(argv) else []
+    return argv if text == shell_command(argv) else []
 
 
-class DbtHook(SubprocessHook):
+class DbtProcess(SubprocessHook):
     """Runs the commands of the program `dbt`, through a warm one if `warm`."""
 
     def __init__(self, dbt: Path, warm: bool) -> None:
@@ -60,7 +60,7 @@ class DbtHook(SubprocessHook):
         cwd: str | None = None,
     ) -> SubprocessResult:
         """SubprocessHook.run_command; `command` ends with the text for the shell."""
-        argv = plain(command[-1])
+        argv = parse_command(command[-1])
         with working_directory(cwd) as folder:
             output = self._hand_over(argv, env, folder) if self.warm and argv and env else None
             if not output:

@@ -2,7 +2,7 @@
 
 Once per DAG run, with the context that they have in one `dbt build` of the DAG. Only a warm dbt can
 run hooks without nodes, and nodes without hooks (warm/project_hooks.py); where it is switched off,
-there are no such tasks (see `dags.with_hooks`).
+there are no such tasks (see `dags.add_hooks`).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Hooks(DbtOperator):
 
     def _prepare(self, context: Any, config: settings.Settings) -> None:
         """Writes for dbt which nodes the hooks are about, and what became of them."""
-        planned = cache.tasks_of(config, context["ti"].dag_id)
+        planned = cache.dag_tasks(config, context["ti"].dag_id)
         ended = self._ended(context, planned) if self.kind == END else []
-        nodes = self._selected(nodes_of(planned), context)
+        nodes = self._selected(built_nodes(planned), context)
         if not nodes:
             raise AirflowSkipException("Nothing of this DAG is in this run's selection.")
         told = Path(self._environment["DBT_TARGET_PATH"]).with_name("hooks.json")
@@ -61,23 +61,23 @@ class Hooks(DbtOperator):
     def _ended(self, context: Any, planned: Iterable[Task]) -> list[results.Result]:
         """The results of the run so far; waits, without holding a slot, until all have ended."""
         ti = context["ti"]
-        states = summary.states_of(ti, {summary.TASK_ID})
-        if waiting := summary.waiting(states):
-            self.log.info("Still at work: %s", failures.names(waiting))
+        states = summary.task_states(ti, {summary.TASK_ID})
+        if waiting := summary.unfinished_tasks(states):
+            self.log.info("Still at work: %s", failures.shorten(waiting))
             moment = datetime.now(timezone.utc) + timedelta(seconds=summary.WAIT_SECONDS)
             raise AirflowRescheduleException(moment)
-        records = summary.pull(ti, states)
+        records = summary.pull_results(ti, states)
         before = next((task.id for task in planned if task.kind == START), None)
         if states.get(before, "success") != "success":
             if before not in records:
                 raise AirflowSkipException(f"dbt did not come to the hooks of {before}.")
             return []
-        merged = summary.merge(ti, planned, states, records, context["params"])
+        merged = summary.merge_results(ti, planned, states, records, context["params"])
         found = merged[results.RUN_RESULTS]["results"]
         return [result for result in found if not result["unique_id"].startswith("operation.")]
 
 
-def nodes_of(planned: Iterable[Task]) -> frozenset[str]:
+def built_nodes(planned: Iterable[Task]) -> frozenset[str]:
     """What one `dbt build` of the tasks would execute; it checks no freshness of sources."""
     left_out = (*HOOKS, "source")
     return frozenset(node for task in planned if task.kind not in left_out for node in task.nodes)

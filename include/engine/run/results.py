@@ -56,7 +56,7 @@ def read(target: Path) -> dict[str, Any]:
     return {}
 
 
-def small(artifact: Mapping[str, Any]) -> dict[str, Any]:
+def as_xcom(artifact: Mapping[str, Any]) -> dict[str, Any]:
     """An artifact as a task's XCom: the worst status, the seconds, and the results without SQL."""
     found = artifact["results"]
     return {
@@ -77,12 +77,12 @@ def message(result: Result) -> str:
     """What dbt, or the database, says of a node, without the places of a folder that is gone."""
     if "criteria" in result:
         return _freshness(result)
-    said = uncut(str(result.get("message") or result.get("error") or result["status"]))
+    said = without_cut_line(str(result.get("message") or result.get("error") or result["status"]))
     lines = said.splitlines()
     return "\n".join(line for line in lines if not line.strip().startswith("compiled code at "))
 
 
-def uncut(said: str) -> str:
+def without_cut_line(said: str) -> str:
     """The message without a line of the query that Postgres has cut off: what is secret in it would
     be known by nobody who looks for the whole of it.
     """
@@ -99,12 +99,12 @@ def _freshness(result: Result) -> str:
     return f"The newest row is {hours:.1f} hours old ({', '.join(limits)})"
 
 
-def without_result(unique_id: str, status: str, why: str | None = None) -> dict[str, Any]:
+def missing_result(unique_id: str, status: str, why: str | None = None) -> dict[str, Any]:
     """What dbt writes of a node that it did not come to, or that ended without its knowledge."""
     return {"status": status, "unique_id": unique_id, "message": why, **_EMPTY}
 
 
-def merged(
+def merge(
     records: Sequence[Mapping[str, Any]],
     others: Iterable[Result],
     args: Mapping[str, Any],
@@ -137,7 +137,7 @@ def merged(
     return artifacts
 
 
-def located(manifest: Mapping[str, Any], found: Iterable[Result]) -> dict[str, Any]:
+def with_run_relations(manifest: Mapping[str, Any], found: Iterable[Result]) -> dict[str, Any]:
     """The manifest with the databases and schemas of the run that left these results.
 
     A manifest that is built without a warehouse may have other names, and `--defer` would look for

@@ -33,7 +33,7 @@ WAIT_SECONDS = 10
 FINISHED = frozenset(("success", "failed", "upstream_failed", "skipped", "removed"))
 
 Results = Mapping[str, Mapping[str, Any]]
-"""The artifacts of a run by kind (see `results.merged`)."""
+"""The artifacts of a run by kind (see `results.merge`)."""
 
 DOC = """
 Merges what dbt said in all tasks of the run into one `run_results.json`, as one `dbt build` would
@@ -59,22 +59,22 @@ class RunResults(BaseSensorOperator):
 
     def poke(self, context: Any) -> PokeReturnValue | bool:
         ti = context["ti"]
-        states = states_of(ti)
-        if still := waiting(states):
-            self.log.info("Still at work: %s", failures.names(still))
+        states = task_states(ti)
+        if still := unfinished_tasks(states):
+            self.log.info("Still at work: %s", failures.shorten(still))
             return False
-        told = keep(ti, states, context["params"])
-        text = "\n".join(lines(told))
+        told = write_results(ti, states, context["params"])
+        text = "\n".join(summary_lines(told))
         if failed := sorted(task_id for task_id, state in states.items() if state == "failed"):
             ti.xcom_push("return_value", told)
             raise AirflowFailException(
-                f"{len(failed)} of {len(states)} tasks failed: {failures.names(failed)}\n{text}"
+                f"{len(failed)} of {len(states)} tasks failed: {failures.shorten(failed)}\n{text}"
             )
         self.log.info("%s", text)
         return PokeReturnValue(is_done=True, xcom_value=told)
 
 
-def add_to(dag: DAG) -> None:
+def add_summary_task(dag: DAG) -> None:
     """Adds the last task to a DAG, after those that nothing waits for; not in another's process."""
     if get_parsing_context().task_id not in (None, TASK_ID):
         return
@@ -86,35 +86,37 @@ def add_to(dag: DAG) -> None:
         last.upstream_task_ids.add(leaf.task_id)
 
 
-def states_of(ti: Any, later: Collection[str] = ()) -> dict[str, str | None]:
+def task_states(ti: Any, later: Collection[str] = ()) -> dict[str, str | None]:
     """The state of each task of the run, by its id, but of `ti` and of those that come `later`."""
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     left_out = {ti.task_id, *later}
     return {task_id: state for task_id, state in states.items() if task_id not in left_out}
 
 
-def waiting(states: Mapping[str, str | None]) -> list[str]:
+def unfinished_tasks(states: Mapping[str, str | None]) -> list[str]:
     """The ids of the tasks that have not ended, sorted."""
     return sorted(task_id for task_id, state in states.items() if state not in FINISHED)
 
 
-def keep(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]) -> dict[str, Any]:
+def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the results of the run of `ti`, whose other tasks ended in these states.
 
     Returns its summary, and where they are.
     """
     config = settings.load()
-    manifest = find.manifest(config, may_be_old=True)
-    planned = cache.tasks_of(config, ti.dag_id)
-    artifacts = merge(ti, planned, states, pull(ti, states), entered)
+    manifest = find.find_manifest(config, may_be_old=True)
+    planned = cache.dag_tasks(config, ti.dag_id)
+    artifacts = merge_results(ti, planned, states, pull_results(ti, states), entered)
     files = {f"{name}.json": json.dumps(artifact) for name, artifact in artifacts.items()}
     ran = artifacts[results.RUN_RESULTS]["results"]
-    files["manifest.json"] = json.dumps(results.located(json.loads(manifest.read_bytes()), ran))
-    place = write(config.runs, ti.dag_id, ti.run_id, files, config.runs_kept)
+    files["manifest.json"] = json.dumps(
+        results.with_run_relations(json.loads(manifest.read_bytes()), ran)
+    )
+    place = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
     return summary(artifacts) | {"place": place}
 
 
-def merge(
+def merge_results(
     ti: Any,
     planned: Iterable[Task],
     states: Mapping[str, str],
@@ -122,19 +124,19 @@ def merge(
     entered: Mapping[str, Any],
 ) -> Results:
     """The results of the run of `ti`, of whose tasks these are the states and the XComs."""
-    others = without_results(planned, states, records)
+    others = missing_results(planned, states, records)
     run = f"{ti.dag_id}/{ti.run_id}"
-    return results.merged(list(records.values()), others, args_of(entered), run)
+    return results.merge(list(records.values()), others, build_arguments(entered), run)
 
 
-def pull(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+def pull_results(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """The XCom of each task that has run and left one, by task id."""
     ran = [task_id for task_id, state in states.items() if state in ("success", "failed")]
     found = ti.xcom_pull(task_ids=ran, map_indexes=-1)
     return {task_id: one for task_id, one in zip(ran, found, strict=True) if one}
 
 
-def without_results(
+def missing_results(
     planned: Iterable[Task], states: Mapping[str, str], records: Mapping[str, Any]
 ) -> list[results.Result]:
     """What dbt would say of the nodes that were held back, and of those whose task was lost."""
@@ -142,18 +144,18 @@ def without_results(
     for task in planned:
         state = states.get(task.id)
         if state == "upstream_failed":
-            found += [results.without_result(node, "skipped") for node in task.nodes]
+            found += [results.missing_result(node, "skipped") for node in task.nodes]
         elif state == "failed" and task.id not in records:
             why = f"The task {task.id} ended without a result of dbt; its log says why."
-            found += [results.without_result(node, "error", why) for node in task.nodes]
+            found += [results.missing_result(node, "error", why) for node in task.nodes]
     return found
 
 
-def args_of(entered: Mapping[str, Any]) -> dict[str, Any]:
+def build_arguments(entered: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the one `dbt build` that the run stands for: `dbt retry` uses them again."""
     names = ("target", "full_refresh", "event_time_start", "event_time_end")
     given = {name: entered[name] for name in names if entered.get(name)}
-    words = (*params.selection(entered), *params.arguments("build", entered))
+    words = (*params.selection_arguments(entered), *params.command_arguments("build", entered))
     return given | {
         "vars": entered.get("vars") or {},
         "invocation_command": " ".join(("dbt build", *words)),
@@ -176,7 +178,7 @@ def summary(artifacts: Results) -> dict[str, Any]:
     }
 
 
-def lines(told: Mapping[str, Any]) -> list[str]:
+def summary_lines(told: Mapping[str, Any]) -> list[str]:
     """A summary as lines of a log."""
     return [
         ", ".join(f"{count} {status}" for status, count in told["nodes"].items()),
@@ -186,7 +188,7 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def write(runs: str, dag_id: str, run_id: str, files: Mapping[str, str], kept: int) -> str:
+def write_files(runs: str, dag_id: str, run_id: str, files: Mapping[str, str], kept: int) -> str:
     """Writes the files of a run below `runs`, and as those of the latest run; returns the place.
 
     Of each DAG, the folders of the last `kept` runs stay.

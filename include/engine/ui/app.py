@@ -37,7 +37,7 @@ NO_CATALOG = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
 
 def located() -> Path:
     """Where the manifest is that the DAGs are made from. Raises ManifestError without one."""
-    path = find.manifest(settings.load())
+    path = find.find_manifest(settings.load())
     if not path.exists():
         raise records.ManifestError(f"No manifest at {path}. {records.MEND}")
     return path
@@ -95,7 +95,7 @@ def docs_manifest(path: ManifestPath) -> Response:
 
 
 def docs_catalog_json() -> Response:
-    found = json.dumps(docs_catalog.read(settings.load()) or NO_CATALOG)
+    found = json.dumps(docs_catalog.read_catalog(settings.load()) or NO_CATALOG)
     return Response(found, media_type="application/json", headers=render.SITE)
 
 
@@ -110,13 +110,13 @@ def dag_page(dag_id: str, path: ManifestPath, request: Request, session: Session
         "dag.html",
         tasks=len(dag.tasks),
         schedule=known and (known.timetable_description or known.timetable_summary),
-        stale=staleness.notice(staleness.changed(path, config.project_dir)),
+        stale=staleness.notice(staleness.changed_files(path, config.project_dir)),
         manifest=path,
         age=pages.age(time.time() - path.stat().st_mtime),
-        runs=config.runs,
+        runs=config.runs_folder,
         kept=config.runs_kept,
-        catalog=docs_catalog.read(config) and config.docs_catalog,
-        page=pages.dag_page(records.read(path)),
+        catalog=docs_catalog.read_catalog(config) and config.docs_catalog,
+        page=pages.dag_page(records.read_manifest(path)),
     )
 
 
@@ -126,7 +126,7 @@ def task_page(
     """What dbt knows of the task; of a task of a run, the command with what the run was given."""
     # Not an argument: that could be given as a query, too, where nobody has asked for permission.
     run_id = request.path_params.get("run_id")
-    found = [task for dag in planned(path, (dag_id, task_id)) for task in dag.tasks]
+    found = [task for dag in planned(path, cache.TaskRef(dag_id, task_id)) for task in dag.tasks]
     if not found:
         raise HTTPException(404, f"{task_id} of {dag_id} is no task of dbt's.")
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
@@ -134,20 +134,22 @@ def task_page(
         request,
         "task.html",
         command=command(found[0], run),
-        page=pages.task_page(records.read(path), docs_catalog.read(settings.load()), found[0]),
+        page=pages.task_page(
+            records.read_manifest(path), docs_catalog.read_catalog(settings.load()), found[0]
+        ),
     )
 
 
-def planned(path: Path, only: cache.Only | None = None) -> tuple[Dag, ...]:
+def planned(path: Path, only: cache.TaskRef | None = None) -> tuple[Dag, ...]:
     """The plan that the DAGs are made of, or of it the one task `only`."""
-    return cache.load_plan(path, cache.options_of(settings.load()), only)
+    return cache.load_plan(path, cache.plan_options(settings.load()), only)
 
 
 def beside(path: Path, name: str) -> Path | None:
     """The newest file of that name beside the manifest or one of the places that it may have."""
     config = settings.load()
     places = (path, config.manifest, *config.more_manifests)
-    newest = find.newest([place.with_name(name) for place in places])
+    newest = find.newest_file([place.with_name(name) for place in places])
     return newest if newest.exists() else None
 
 
@@ -160,8 +162,8 @@ def command(task: Task, run: DagRun | None) -> str:
     conf, added = (run and run.conf) or {}, ()
     if run and task.microbatch:
         interval = run.data_interval_start, run.data_interval_end
-        added = params.window(conf, run.run_type, *interval)
-    return shlex.join(("dbt", *task.argv, *params.arguments(task.argv[0], conf), *added))
+        added = params.batch_arguments(conf, run.run_type, *interval)
+    return shlex.join(("dbt", *task.argv, *params.command_arguments(task.argv[0], conf), *added))
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
