@@ -37,7 +37,7 @@ from include.engine.manifest import build
 from scripts.local import airflow, ports, postgres, processes
 from scripts.local.api import Api
 from scripts.local.environment import airflow_environment, load_secrets
-from scripts.local.places import PROJECT, Places
+from scripts.local.paths import PROJECT, Paths
 
 HERE = Path(__file__).resolve().parent
 PARALLELISM = 8
@@ -125,7 +125,7 @@ def generate(folder: Path, models: int) -> Path:
 
 @contextlib.contextmanager
 def airflow_of(
-    contenders: Sequence[Contender], at: Places, given: dict[str, str]
+    contenders: Sequence[Contender], at: Paths, given: dict[str, str]
 ) -> Iterator[list[Api]]:
     """An Airflow whose only DAGs are those of the contenders, read and switched on."""
     keys = load_secrets(at)
@@ -168,7 +168,7 @@ def airflow_of(
 
 
 def measure(
-    contenders: Sequence[Contender], at: Places, given: dict[str, str], runs: int
+    contenders: Sequence[Contender], at: Paths, given: dict[str, str], runs: int
 ) -> Iterator[dict]:
     """A row for the first run of each contender's DAG, and one for those that follow, if they are
     short.
@@ -224,7 +224,7 @@ def busy() -> float:
     return times.user + times.system
 
 
-def dbt_build(at: Places, given: dict[str, str]) -> dict:
+def dbt_build(at: Paths, given: dict[str, str]) -> dict:
     """One `dbt build` of it all, without Airflow."""
     keys = load_secrets(at)
     postgres.start(at, keys, "run")
@@ -251,7 +251,7 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
     """The rows of a project of so many models, shown as they come."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        at = Places(PROJECT, Path(scratch) / "state")
+        at = Paths(PROJECT, Path(scratch) / "state")
         project = generate(Path(scratch) / "gen", models)
         given = {
             "DBT_EXECUTABLE": str(settings.load().dbt_executable),

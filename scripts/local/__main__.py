@@ -10,7 +10,7 @@ import psycopg2
 from include.engine.settings import SettingsError
 from scripts.local import processes, verbs
 from scripts.local.api import DAG_ID
-from scripts.local.places import LocalError, places
+from scripts.local.paths import LocalError, installation_paths
 
 INTERRUPTED = 130  # as a shell says of a command that Ctrl-C ended
 
@@ -43,7 +43,7 @@ def main() -> int:
     given = arguments()
     processes.interruptible()
     try:
-        return given.act(given, places(given.state))
+        return given.act(given, installation_paths(given.state))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.local import postgres, processes, report
 from scripts.local.api import Api
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 
 API_SERVER = "api-server"
 RUN_SERVICES = {
@@ -35,36 +35,36 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def is_migrated(places: Places, keys: Mapping[str, str]) -> bool:
+def is_migrated(paths: Paths, keys: Mapping[str, str]) -> bool:
     """Whether the metadata database has the schema of this Airflow, as far as `migrate` left it.
 
     Airflow itself takes five seconds to find that out.
     """
-    if not places.migrated.exists():
+    if not paths.migrated.exists():
         return False
-    return json.loads(places.migrated.read_text()) == _versions(places, keys)
+    return json.loads(paths.migrated.read_text()) == _versions(paths, keys)
 
 
-def migrate(places: Places, keys: Mapping[str, str], environment: Mapping[str, str]) -> None:
+def migrate(paths: Paths, keys: Mapping[str, str], environment: Mapping[str, str]) -> None:
     """Bring the metadata database to this Airflow's schema.
 
     Raises LocalError with the end of the log.
     """
-    log = processes.log_of(places, "migrate")
+    log = processes.log_of(paths, "migrate")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
-        code = processes.foreground(command("db", "migrate"), environment, places.state, file)
+        code = processes.foreground(command("db", "migrate"), environment, paths.state, file)
     if code:
         raise LocalError(
             "Airflow could not prepare its metadata database. Start with an empty one: make clean. "
-            f"End of {processes.log_end(places, 'migrate')}"
+            f"End of {processes.log_end(paths, 'migrate')}"
         )
-    places.migrated.write_text(json.dumps(_versions(places, keys)))
+    paths.migrated.write_text(json.dumps(_versions(paths, keys)))
 
 
-def _versions(places: Places, keys: Mapping[str, str]) -> dict[str, str | None]:
+def _versions(paths: Paths, keys: Mapping[str, str]) -> dict[str, str | None]:
     """Which Airflow this is, and which schema the metadata database has (None: none yet)."""
-    with postgres.cursor(places, keys, "airflow") as ask:
+    with postgres.cursor(paths, keys, "airflow") as ask:
         ask.execute("select to_regclass('alembic_version') is not null")
         schema = None
         if ask.fetchone()[0]:
@@ -75,13 +75,13 @@ def _versions(places: Places, keys: Mapping[str, str]) -> dict[str, str | None]:
     return {"airflow": version("apache-airflow"), "schema": schema}
 
 
-def end_unfinished_runs(places: Places, keys: Mapping[str, str]) -> int:
+def end_unfinished_runs(paths: Paths, keys: Mapping[str, str]) -> int:
     """Mark failed what a stopped Airflow left running, and say how many runs that were.
 
     A DAG with max_active_runs=1 would otherwise finish the old run before it starts another. To be
     called while no scheduler runs. Airflow's own commands for this need a running API server.
     """
-    with postgres.cursor(places, keys, "airflow") as ask:
+    with postgres.cursor(paths, keys, "airflow") as ask:
         ask.execute(
             "update task_instance set state = 'failed', end_date = now()"
             " where state in ('scheduled', 'queued', 'running', 'restarting', 'deferred',"
@@ -94,11 +94,11 @@ def end_unfinished_runs(places: Places, keys: Mapping[str, str]) -> int:
         return ask.rowcount
 
 
-def start(places: Places, environment: Mapping[str, str], verb: str, port: int) -> None:
+def start(paths: Paths, environment: Mapping[str, str], verb: str, port: int) -> None:
     """Start the services; they are not ready yet."""
     for name, arguments in SERVICES[verb].items():
         processes.spawn(
-            places,
+            paths,
             name,
             command(*arguments),
             environment,
@@ -107,35 +107,35 @@ def start(places: Places, environment: Mapping[str, str], verb: str, port: int) 
         )
 
 
-def stop(places: Places) -> None:
+def stop(paths: Paths) -> None:
     """Stop the services that are running: the API server after those that report to it."""
-    records = [record for record in processes.recorded(places) if record.name in SERVICES["up"]]
-    processes.stop(places, [record for record in records if record.name != API_SERVER])
-    processes.stop(places, records)
+    records = [record for record in processes.recorded(paths) if record.name in SERVICES["up"]]
+    processes.stop(paths, [record for record in records if record.name != API_SERVER])
+    processes.stop(paths, records)
 
 
-def running(places: Places, verb: str) -> int | None:
+def running(paths: Paths, verb: str) -> int | None:
     """The port of the API server, if all services that `verb` starts are running."""
-    found = {record.name: record for record in processes.recorded(places) if record.verb == verb}
+    found = {record.name: record for record in processes.recorded(paths) if record.verb == verb}
     return found[API_SERVER].port if SERVICES[verb].keys() <= found.keys() else None
 
 
-def require_services(places: Places, verb: str) -> None:
+def require_services(paths: Paths, verb: str) -> None:
     """Raises LocalError, with the end of its log, when a service of `verb` has stopped."""
-    for name in SERVICES[verb].keys() - {record.name for record in processes.recorded(places)}:
-        raise LocalError(f"Airflow's {name} has stopped. End of {processes.log_end(places, name)}")
+    for name in SERVICES[verb].keys() - {record.name for record in processes.recorded(paths)}:
+        raise LocalError(f"Airflow's {name} has stopped. End of {processes.log_end(paths, name)}")
 
 
-def wait_until_healthy(places: Places, api: Api, verb: str) -> None:
+def wait_until_healthy(paths: Paths, api: Api, verb: str) -> None:
     """Wait for the services. Raises LocalError, with the end of its log, when one of them stops."""
     parts = ("metadatabase", "scheduler", "dag_processor") + (
         ("triggerer",) if verb == "up" else ()
     )
     deadline = time.monotonic() + START_SECONDS
     while not api.healthy(parts):
-        require_services(places, verb)
+        require_services(paths, verb)
         if time.monotonic() > deadline:
-            logs = places.shown(places.logs)
+            logs = paths.display(paths.logs)
             raise LocalError(
                 f"Airflow is not ready after {START_SECONDS} seconds. Its logs: {logs}"
             )
@@ -143,7 +143,7 @@ def wait_until_healthy(places: Places, api: Api, verb: str) -> None:
     api.log_in()
 
 
-def wait_until_parsed(places: Places, api: Api, since: datetime) -> list[str]:
+def wait_until_parsed(paths: Paths, api: Api, since: datetime) -> list[str]:
     """Wait until the DAGs' file was read after `since`, so that what runs is what is there.
 
     Returns the ids of its DAGs. Raises LocalError with Airflow's import error when the file cannot
@@ -161,7 +161,7 @@ def wait_until_parsed(places: Places, api: Api, since: datetime) -> list[str]:
         if time.monotonic() > deadline:
             raise LocalError(
                 f"Airflow has found no DAG in {PARSE_SECONDS} seconds. "
-                f"End of {processes.log_end(places, 'dag-processor')}"
+                f"End of {processes.log_end(paths, 'dag-processor')}"
             )
         time.sleep(0.2)
 
@@ -170,7 +170,7 @@ def _parsed(dag: Mapping, since: datetime) -> bool:
     return bool(dag["last_parsed_time"]) and report.instant(dag["last_parsed_time"]) >= since
 
 
-def task_log(places: Places, dag_id: str, run_id: str, task: Mapping) -> Path:
+def task_log(paths: Paths, dag_id: str, run_id: str, task: Mapping) -> Path:
     """Where Airflow keeps the log of a task's last try."""
     folders = f"dag_id={dag_id}", f"run_id={run_id}", f"task_id={task['task_id']}"
-    return places.logs.joinpath(*folders) / f"attempt={task['try_number']}.log"
+    return paths.logs.joinpath(*folders) / f"attempt={task['try_number']}.log"

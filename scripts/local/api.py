@@ -11,7 +11,7 @@ import urllib.request
 from http.client import HTTPException
 from urllib.parse import quote
 
-from scripts.local.places import LocalError
+from scripts.local.paths import LocalError
 from scripts.local.ports import LOOPBACK
 
 DAG_ID = "dbt_dag"

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 from scripts.local.ports import LOOPBACK
 
 # What a person's shell may hold for another Airflow, another Python or another Postgres.
@@ -17,30 +17,30 @@ from scripts.local.ports import LOOPBACK
 FOREIGN = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG", "PYTHON", "VIRTUAL_ENV", "PG")
 
 
-def load_secrets(places: Places) -> dict[str, str]:
+def load_secrets(paths: Paths) -> dict[str, str]:
     """The passwords and keys of this installation: made on first use, for their owner's eyes."""
-    if places.secrets.exists():
+    if paths.secrets.exists():
         try:
-            return json.loads(places.secrets.read_text())
+            return json.loads(paths.secrets.read_text())
         except ValueError:
             raise LocalError(
-                f"{places.shown(places.secrets)} is not JSON. Start afresh with: make clean"
+                f"{paths.display(paths.secrets)} is not JSON. Start afresh with: make clean"
             ) from None
     # 48 bytes become 64 characters, which is what Airflow asks of a key that signs its tokens.
     made = {name: secrets.token_urlsafe(48) for name in ("postgres", "warehouse", "jwt", "session")}
     made["fernet"] = base64.urlsafe_b64encode(os.urandom(32)).decode()
-    places.state.mkdir(parents=True, exist_ok=True)
-    unfinished = places.secrets.with_suffix(".new")
+    paths.state.mkdir(parents=True, exist_ok=True)
+    unfinished = paths.secrets.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)
     unfinished.write_text(json.dumps(made))
-    unfinished.rename(places.secrets)
+    unfinished.rename(paths.secrets)
     return made
 
 
 def airflow_environment(
     inherited: Mapping[str, str],
-    places: Places,
+    paths: Paths,
     keys: Mapping[str, str],
     port: int,
     mode: str,
@@ -55,25 +55,24 @@ def airflow_environment(
     url = f"http://{LOOPBACK}:{port}"
     return {
         **{name: value for name, value in inherited.items() if not name.startswith(FOREIGN)},
-        "AIRFLOW_CONN_WAREHOUSE": inherited.get("AIRFLOW_CONN_WAREHOUSE")
-        or warehouse(places, keys),
-        "AIRFLOW_HOME": str(places.airflow_home),
-        "PYTHONPATH": str(places.project),
+        "AIRFLOW_CONN_WAREHOUSE": inherited.get("AIRFLOW_CONN_WAREHOUSE") or warehouse(paths, keys),
+        "AIRFLOW_HOME": str(paths.airflow_home),
+        "PYTHONPATH": str(paths.project),
         "PYTHONUNBUFFERED": "1",
         "DO_NOT_TRACK": "1",
         # Tasks reach the API server by HTTP: never through a proxy.
         **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(inherited)),
-        "DBT_WARM_DIR": str(places.warm),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(places.project / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(places.project / "plugins"),
+        "DBT_WARM_DIR": str(paths.warm),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(paths.project / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": str(max(4, 2 * cores)),
         "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url(places, keys),
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(places.logs),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url(paths, keys),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(paths.logs),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__HOST": LOOPBACK,
         "AIRFLOW__API__PORT": str(port),
@@ -103,12 +102,12 @@ def _as_usual() -> dict[str, str]:
     }
 
 
-def warehouse(places: Places, keys: Mapping[str, str]) -> str:
+def warehouse(paths: Paths, keys: Mapping[str, str]) -> str:
     """Airflow's connection to the embedded warehouse, as AIRFLOW_CONN_WAREHOUSE holds it."""
     return json.dumps(
         {
             "conn_type": "postgres",
-            "host": str(places.postgres_socket),
+            "host": str(paths.postgres_socket),
             "port": 5432,
             "login": "warehouse",
             "password": keys["warehouse"],
@@ -117,9 +116,9 @@ def warehouse(places: Places, keys: Mapping[str, str]) -> str:
     )
 
 
-def metadata_url(places: Places, keys: Mapping[str, str]) -> str:
+def metadata_url(paths: Paths, keys: Mapping[str, str]) -> str:
     """SQLAlchemy's address of Airflow's metadata database, over the server's Unix socket."""
-    socket = quote(str(places.postgres_socket), safe="")
+    socket = quote(str(paths.postgres_socket), safe="")
     return (
         f"postgresql+psycopg2://airflow:{quote(keys['postgres'], safe='')}@/airflow?host={socket}"
     )

@@ -16,7 +16,7 @@ from include.engine import settings
 from scripts.local import airflow, postgres, processes, report
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 
 POLL_SECONDS = 1.0
 END_TRIES = 10
@@ -24,7 +24,7 @@ TABLES_SHOWN = 3
 EXAMPLE = "customers"  # the relation to look into, where the project has one of that name
 
 
-def run(places: Places, api: Api, verb: str, timeout: float) -> int:
+def run(paths: Paths, api: Api, verb: str, timeout: float) -> int:
     """Trigger a run and print its progress and its result.
 
     Returns 0 when every task went well, else 1. A run that is not finished after `timeout`
@@ -34,7 +34,7 @@ def run(places: Places, api: Api, verb: str, timeout: float) -> int:
     began = time.monotonic()
     try:
         api.trigger(run_id)
-        state = _until_finished(places, api, run_id, verb, began + timeout)
+        state = _until_finished(paths, api, run_id, verb, began + timeout)
     except BaseException:
         # An Airflow that stays up has to be told that nobody waits for this run any more.
         with processes.uninterrupted():
@@ -43,17 +43,17 @@ def run(places: Places, api: Api, verb: str, timeout: float) -> int:
     tasks = api.tasks(run_id)
     print("", *report.table(tasks), "", report.summary(tasks, time.monotonic() - began), sep="\n")
     if not os.environ.get("AIRFLOW_CONN_WAREHOUSE"):
-        print(*_warehouse(places, tasks), sep="\n", flush=True)
+        print(*_warehouse(paths, tasks), sep="\n", flush=True)
     return 0 if state == "success" and not any(task["state"] in report.BAD for task in tasks) else 1
 
 
-def _until_finished(places: Places, api: Api, run_id: str, verb: str, deadline: float) -> str:
+def _until_finished(paths: Paths, api: Api, run_id: str, verb: str, deadline: float) -> str:
     """Print each task as it ends. Returns the run's state; raises LocalError at the deadline."""
     print(f"==> Running {api.dag_id}", flush=True)
     before: dict[str, str] = {}
     while True:
         tasks = api.tasks(run_id)
-        for line in _news(places, api.dag_id, run_id, before, tasks):
+        for line in _news(paths, api.dag_id, run_id, before, tasks):
             print(line, flush=True)
         before = {task["task_id"]: task["state"] for task in tasks}
         # Each answer costs the API server time that the tasks could use: no question too many.
@@ -67,7 +67,7 @@ def _until_finished(places: Places, api: Api, run_id: str, verb: str, deadline: 
                 "The run is not finished in the time it has. Give it more: make run TIMEOUT=7200. "
                 f"At work: {late or 'no task'}"
             )
-        airflow.require_services(places, verb)
+        airflow.require_services(paths, verb)
         time.sleep(POLL_SECONDS)
 
 
@@ -84,17 +84,17 @@ def _end(api: Api, run_id: str) -> None:
 
 
 def _news(
-    places: Places, dag_id: str, run_id: str, before: dict[str, str], tasks: list[dict]
+    paths: Paths, dag_id: str, run_id: str, before: dict[str, str], tasks: list[dict]
 ) -> Iterator[str]:
     finished = sum(state in report.FINISHED for state in before.values())
     for task in report.changes(before, tasks):
         finished += task["state"] in report.FINISHED
         yield report.progress(task, finished, len(tasks))
         if task["state"] in ("failed", "up_for_retry"):
-            yield f"    log: {places.shown(airflow.task_log(places, dag_id, run_id, task))}"
+            yield f"    log: {paths.display(airflow.task_log(paths, dag_id, run_id, task))}"
 
 
-def _warehouse(places: Places, tasks: list[dict]) -> Iterator[str]:
+def _warehouse(paths: Paths, tasks: list[dict]) -> Iterator[str]:
     """The relations of the models that ran last, with their rows, and how to look into one."""
     nodes = json.loads(settings.load().manifest.read_bytes())["nodes"]
     relations = [
@@ -108,7 +108,7 @@ def _warehouse(places: Places, tasks: list[dict]) -> Iterator[str]:
         return
     relations.sort(key=lambda relation: relation[1] == EXAMPLE)
     yield "In the warehouse now:"
-    with postgres.cursor(places, load_secrets(places), "warehouse") as ask:
+    with postgres.cursor(paths, load_secrets(paths), "warehouse") as ask:
         for relation in relations[-TABLES_SHOWN:]:
             name = ".".join(relation)
             try:

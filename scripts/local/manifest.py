@@ -9,10 +9,10 @@ from pathlib import Path
 from include.engine.manifest import records, staleness
 from include.engine.settings import Settings
 from scripts.local import processes
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 
 
-def ensure(places: Places, config: Settings) -> None:
+def ensure(paths: Paths, config: Settings) -> None:
     """Build the manifest unless it is there and fresh. dbt's own words are printed when it fails.
 
     Raises LocalError if it cannot be built, or if there is neither a manifest nor a dbt project.
@@ -25,11 +25,11 @@ def ensure(places: Places, config: Settings) -> None:
                 f"No dbt project in {config.project_dir}, and no manifest at {config.manifest}."
             )
         return
-    if is_fresh(config, places.project / "requirements-dbt.txt"):
+    if is_fresh(config, paths.project / "requirements-dbt.txt"):
         return
-    print(f"==> The manifest of {places.shown(config.project_dir)}", flush=True)
+    print(f"==> The manifest of {paths.display(config.project_dir)}", flush=True)
     build = [sys.executable, "-m", "include.engine.manifest.build"]
-    if processes.foreground(build, {**os.environ, "DO_NOT_TRACK": "1"}, places.project):
+    if processes.foreground(build, {**os.environ, "DO_NOT_TRACK": "1"}, paths.project):
         raise LocalError("Nothing was run, because the manifest could not be built (see above).")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from scripts.local.places import LocalError
+from scripts.local.paths import LocalError
 
 LOOPBACK = "127.0.0.1"
 

@@ -23,7 +23,7 @@ import psycopg2
 from psycopg2 import sql
 
 from scripts.local import processes
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 from scripts.local.unprivileged import as_server, give_to_server
 
 NAME = "postgres"
@@ -49,42 +49,42 @@ def program(name: str) -> Path:
     return Path(package.submodule_search_locations[0]) / f"pginstall{VERSION}" / "bin" / name
 
 
-def start(places: Places, keys: Mapping[str, str], verb: str) -> None:
+def start(paths: Paths, keys: Mapping[str, str], verb: str) -> None:
     """Start the server unless it runs; make its two databases unless they are there.
 
     Raises LocalError, with the end of the server's log.
     """
-    if running(places):
+    if running(paths):
         return
-    _prepare_data(places, keys)
-    _end_forgotten_server(places)
-    _prepare_socket(places)
-    command = [*_program_on(places.postgres_data, "postgres"), *_options(places)]
-    record = processes.spawn(places, NAME, command, _environment(), verb)
-    _wait_until_ready(places, keys, record)
-    _make_databases(places, keys)
+    _prepare_data(paths, keys)
+    _end_forgotten_server(paths)
+    _prepare_socket(paths)
+    command = [*_program_on(paths.postgres_data, "postgres"), *_options(paths)]
+    record = processes.spawn(paths, NAME, command, _environment(), verb)
+    _wait_until_ready(paths, keys, record)
+    _make_databases(paths, keys)
 
 
-def running(places: Places) -> bool:
-    return any(record.name == NAME for record in processes.recorded(places))
+def running(paths: Paths) -> bool:
+    return any(record.name == NAME for record in processes.recorded(paths))
 
 
-def stop(places: Places) -> None:
+def stop(paths: Paths) -> None:
     """Stop the server if it runs: SIGINT ends its sessions and writes everything to disk."""
-    records = [record for record in processes.recorded(places) if record.name == NAME]
-    processes.stop(places, records, signal.SIGINT)
-    if not running(places):
-        shutil.rmtree(places.sockets, ignore_errors=True)
+    records = [record for record in processes.recorded(paths) if record.name == NAME]
+    processes.stop(paths, records, signal.SIGINT)
+    if not running(paths):
+        shutil.rmtree(paths.sockets, ignore_errors=True)
 
 
 @contextmanager
 def cursor(
-    places: Places, keys: Mapping[str, str], database: str
+    paths: Paths, keys: Mapping[str, str], database: str
 ) -> Iterator[psycopg2.extensions.cursor]:
     """A cursor on `database` as its owner; each statement takes effect at once."""
     owner = "warehouse" if database == "warehouse" else "airflow"
     connection = psycopg2.connect(
-        host=str(places.postgres_socket),
+        host=str(paths.postgres_socket),
         dbname=database,
         user=owner,
         password=keys["warehouse" if owner == "warehouse" else "postgres"],
@@ -97,9 +97,9 @@ def cursor(
         connection.close()
 
 
-def psql(places: Places, keys: Mapping[str, str], statement: str | None) -> int:
+def psql(paths: Paths, keys: Mapping[str, str], statement: str | None) -> int:
     """Run psql on the warehouse: `statement`, or what a person types. Returns its exit code."""
-    command = [str(program("psql")), "-X", "-h", str(places.postgres_socket), "-U", "warehouse"]
+    command = [str(program("psql")), "-X", "-h", str(paths.postgres_socket), "-U", "warehouse"]
     command += ["-P", "pager=off", "-c", statement] if statement else []
     environment = {**os.environ, "PGPASSWORD": keys["warehouse"], "PGDATABASE": "warehouse"}
     with processes.uninterrupted():  # Ctrl-C is psql's: it drops the statement, not the session
@@ -110,8 +110,8 @@ def _program_on(data: Path, name: str) -> list[str]:
     return [*as_server(program(name), data.parent), str(program(name)), "-D", str(data)]
 
 
-def _options(places: Places) -> list[str]:
-    options = {**CONFIGURATION, "unix_socket_directories": str(places.postgres_socket)}
+def _options(paths: Paths) -> list[str]:
+    options = {**CONFIGURATION, "unix_socket_directories": str(paths.postgres_socket)}
     return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
 
 
@@ -120,18 +120,18 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
-def _prepare_data(places: Places, keys: Mapping[str, str]) -> None:
+def _prepare_data(paths: Paths, keys: Mapping[str, str]) -> None:
     """Make the data folder, whole or not at all."""
-    version = places.postgres_data / "PG_VERSION"
+    version = paths.postgres_data / "PG_VERSION"
     if version.exists():
         if (found := version.read_text().strip()) != VERSION:
             raise LocalError(
-                f"{places.shown(places.postgres_data)} was made by PostgreSQL {found} and the "
+                f"{paths.display(paths.postgres_data)} was made by PostgreSQL {found} and the "
                 f"pinned server is {VERSION}. Start with an empty one: make clean"
             )
         return
-    unfinished = places.postgres_data.with_suffix(".new")
-    for folder in (unfinished, places.postgres_data):
+    unfinished = paths.postgres_data.with_suffix(".new")
+    for folder in (unfinished, paths.postgres_data):
         shutil.rmtree(folder, ignore_errors=True)
     unfinished.mkdir(parents=True, mode=0o700)
     with tempfile.NamedTemporaryFile("w", prefix="dbt-airflow-") as password:
@@ -139,41 +139,41 @@ def _prepare_data(places: Places, keys: Mapping[str, str]) -> None:
         password.flush()
         give_to_server(unfinished)
         give_to_server(Path(password.name))
-        _initdb(places, unfinished, password.name)
-    unfinished.rename(places.postgres_data)
+        _initdb(paths, unfinished, password.name)
+    unfinished.rename(paths.postgres_data)
 
 
-def _initdb(places: Places, folder: Path, password_file: str) -> None:
+def _initdb(paths: Paths, folder: Path, password_file: str) -> None:
     command = [
         *(*_program_on(folder, "initdb"), "--username=airflow", "--auth=scram-sha-256"),
         *(f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"),
         *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
-    log = processes.log_of(places, "initdb")
+    log = processes.log_of(paths, "initdb")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         code = processes.foreground(command, _environment(), Path("/"), output)
     if code:
         raise LocalError(
-            f"PostgreSQL could not make {places.shown(folder)}. "
-            f"End of {processes.log_end(places, 'initdb')}"
+            f"PostgreSQL could not make {paths.display(folder)}. "
+            f"End of {processes.log_end(paths, 'initdb')}"
         )
 
 
-def _end_forgotten_server(places: Places) -> None:
+def _end_forgotten_server(paths: Paths) -> None:
     """Stop a server on this data that nobody recorded, and drop the pid file of a dead one.
 
     PostgreSQL itself refuses to start when the pid in a stale file has meanwhile gone to another
     process of the same user, as happens when a container is started again.
     """
-    file = places.postgres_data / "postmaster.pid"
+    file = paths.postgres_data / "postmaster.pid"
     if not file.exists():
         return
     first = file.read_text().partition("\n")[0]
     pid = int(first) if first.isdigit() else 0
-    if str(places.postgres_data) in _command_line(pid):
+    if str(paths.postgres_data) in _command_line(pid):
         record = processes.Record(NAME, pid, processes.birth(pid) or "", "")
-        processes.stop(places, [record], signal.SIGINT)
+        processes.stop(paths, [record], signal.SIGINT)
     file.unlink(missing_ok=True)
 
 
@@ -184,9 +184,9 @@ def _command_line(pid: int) -> list[str]:
         return []
 
 
-def _prepare_socket(places: Places) -> None:
+def _prepare_socket(paths: Paths) -> None:
     """Make the socket's folder, empty and closed to other users."""
-    above, folder = places.sockets, places.postgres_socket
+    above, folder = paths.sockets, paths.postgres_socket
     try:
         # Root's server is another user's, and has to pass through.
         above.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, exist_ok=True)
@@ -201,15 +201,15 @@ def _prepare_socket(places: Places) -> None:
     give_to_server(folder)
 
 
-def _wait_until_ready(places: Places, keys: Mapping[str, str], record: processes.Record) -> None:
+def _wait_until_ready(paths: Paths, keys: Mapping[str, str], record: processes.Record) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with cursor(places, keys, "postgres"):
+            with cursor(paths, keys, "postgres"):
                 return
         except psycopg2.OperationalError as error:
             if "authentication failed" in str(error):
-                reason = f"it does not know the password in {places.shown(places.secrets)}"
+                reason = f"it does not know the password in {paths.display(paths.secrets)}"
             elif not processes.alive(record):
                 reason = "it stopped"
             elif time.monotonic() > deadline:
@@ -217,16 +217,16 @@ def _wait_until_ready(places: Places, keys: Mapping[str, str], record: processes
             else:
                 time.sleep(0.05)
                 continue
-        stop(places)
+        stop(paths)
         raise LocalError(
             f"PostgreSQL did not start: {reason}. Start with an empty one: make clean. "
-            f"End of {processes.log_end(places, NAME)}"
+            f"End of {processes.log_end(paths, NAME)}"
         )
 
 
-def _make_databases(places: Places, keys: Mapping[str, str]) -> None:
+def _make_databases(paths: Paths, keys: Mapping[str, str]) -> None:
     """Databases `airflow` (its metadata) and `warehouse`, each with an owner of the same name."""
-    with cursor(places, keys, "postgres") as ask:
+    with cursor(paths, keys, "postgres") as ask:
         ask.execute("select datname from pg_database")
         there = {name for (name,) in ask.fetchall()}
         if "airflow" not in there:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
@@ -53,7 +53,7 @@ def birth(pid: int) -> str | None:
 
 
 def spawn(
-    places: Places,
+    paths: Paths,
     name: str,
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -61,42 +61,42 @@ def spawn(
     port: int | None = None,
 ) -> Record:
     """Start `command` in a session of its own, its output in logs/<name>.log, and record it."""
-    places.logs.mkdir(parents=True, exist_ok=True)
-    places.records.mkdir(parents=True, exist_ok=True)
-    with uninterrupted(), log_of(places, name).open("wb") as log:
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    paths.records.mkdir(parents=True, exist_ok=True)
+    with uninterrupted(), log_of(paths, name).open("wb") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=dict(environment),
-            cwd=places.state,
+            cwd=paths.state,
             start_new_session=True,
         )
         record = Record(name, process.pid, birth(process.pid) or "", verb, port)
-        _record_file(places, name).write_text(json.dumps(asdict(record)))
+        _record_file(paths, name).write_text(json.dumps(asdict(record)))
     return record
 
 
-def log_of(places: Places, name: str) -> Path:
-    return places.logs / f"{name}.log"
+def log_of(paths: Paths, name: str) -> Path:
+    return paths.logs / f"{name}.log"
 
 
-def log_end(places: Places, name: str, lines: int = 15) -> str:
+def log_end(paths: Paths, name: str, lines: int = 15) -> str:
     """The last lines of a service's log with its path above them, for an error message."""
-    log = log_of(places, name)
+    log = log_of(paths, name)
     text = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join([f"{places.shown(log)}:", *(f"  {line}" for line in text[-lines:])])
+    return "\n".join([f"{paths.display(log)}:", *(f"  {line}" for line in text[-lines:])])
 
 
 def alive(record: Record) -> bool:
     return bool(record.birth) and birth(record.pid) == record.birth
 
 
-def recorded(places: Places) -> list[Record]:
+def recorded(paths: Paths) -> list[Record]:
     """Every process that was started here and still runs. Records of dead ones are removed."""
     found = []
-    for file in sorted(places.records.glob("*.json")):
+    for file in sorted(paths.records.glob("*.json")):
         try:
             record = Record(**json.loads(file.read_text()))
         except (ValueError, TypeError):
@@ -108,7 +108,7 @@ def recorded(places: Places) -> list[Record]:
     return found
 
 
-def stop(places: Places, records: Iterable[Record], first: int = signal.SIGTERM) -> None:
+def stop(paths: Paths, records: Iterable[Record], first: int = signal.SIGTERM) -> None:
     """End these processes and all that descend from them, after GRACE seconds by SIGKILL.
 
     `first` is the signal to begin with. Tasks run their commands in sessions of their own, so
@@ -118,7 +118,7 @@ def stop(places: Places, records: Iterable[Record], first: int = signal.SIGTERM)
     records = [record for record in records if alive(record)]
     _end_trees([record.pid for record in records], first)
     for record in records:
-        _record_file(places, record.name).unlink(missing_ok=True)
+        _record_file(paths, record.name).unlink(missing_ok=True)
 
 
 def stop_all_with(argument: str) -> None:
@@ -172,15 +172,15 @@ def _running(process: psutil.Process) -> bool:
         return False
 
 
-def _record_file(places: Places, name: str) -> Path:
-    return places.records / f"{name}.json"
+def _record_file(paths: Paths, name: str) -> Path:
+    return paths.records / f"{name}.json"
 
 
 @contextmanager
-def only_one(places: Places, verb: str) -> Iterator[None]:
+def only_one(paths: Paths, verb: str) -> Iterator[None]:
     """Hold the lock of this state folder. Raises LocalError when another command holds it."""
-    places.records.mkdir(parents=True, exist_ok=True)
-    with (places.records / "lock").open("a+") as file:
+    paths.records.mkdir(parents=True, exist_ok=True)
+    with (paths.records / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

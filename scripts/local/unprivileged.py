@@ -9,7 +9,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from scripts.local.places import LocalError
+from scripts.local.paths import LocalError
 
 ROOT_BECOMES = "pgserver"  # the name that the wheel uses, too
 

@@ -11,124 +11,122 @@ from include.engine import settings
 from scripts.local import airflow, follow, manifest, ports, postgres, processes
 from scripts.local.api import DAG_ID, Api
 from scripts.local.environment import airflow_environment, load_secrets
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 
 
-def run(places: Places, timeout: float, dag_id: str = DAG_ID) -> int:
+def run(paths: Paths, timeout: float, dag_id: str = DAG_ID) -> int:
     """Run a DAG once, with services started for it, or with those of `up` when they are there.
 
     Returns 0 when every task went well, else 1. Nothing that was started here is left running.
     """
-    with processes.only_one(places, "run"):
-        port = airflow.running(places, "up")
+    with processes.only_one(paths, "run"):
+        port = airflow.running(paths, "up")
         if port is None:
             try:
-                api, since = _start(places, "run", 0, dag_id)
-                return _run_once(places, api, since, "run", timeout)
+                api, since = _start(paths, "run", 0, dag_id)
+                return _run_once(paths, api, since, "run", timeout)
             finally:
                 with processes.uninterrupted():
-                    _stop(places)
+                    _stop(paths)
     say(f"==> Using the Airflow of make up: http://localhost:{port}")
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
-    airflow.wait_until_healthy(places, api, "up")
+    airflow.wait_until_healthy(paths, api, "up")
     api.parse_again()
-    return _run_once(places, api, since, "up", timeout)
+    return _run_once(paths, api, since, "up", timeout)
 
 
-def up(places: Places, first_port: int) -> int:
+def up(paths: Paths, first_port: int) -> int:
     """Start Airflow and leave it running, its DAGs switched on. Returns 0."""
-    with processes.only_one(places, "up"):
-        port = airflow.running(places, "up")
+    with processes.only_one(paths, "up"):
+        port = airflow.running(paths, "up")
         if port is not None:
             say(f"Airflow is running already: http://localhost:{port}")
             return 0
         try:
-            api, since = _start(places, "up", first_port)
-            there = airflow.wait_until_parsed(places, api, since)
+            api, since = _start(paths, "up", first_port)
+            there = airflow.wait_until_parsed(paths, api, since)
             api.unpause(*there)
         except BaseException:
             with processes.uninterrupted():
-                _stop(places)
+                _stop(paths)
             raise
     if api.port != first_port:
         say(f"Port {first_port} is in use, so it is {api.port}.")
     say(f"Airflow: http://localhost:{api.port} (no login). Switched on: {', '.join(there)}.")
-    say(f"Logs:    {places.shown(places.logs)}")
+    say(f"Logs:    {paths.display(paths.logs)}")
     say("Stop it: make down")
     return 0
 
 
-def down(places: Places) -> int:
+def down(paths: Paths) -> int:
     """Stop what `up` started, or what a command that was killed has left. Returns 0."""
-    with processes.only_one(places, "down"), processes.uninterrupted():
-        names = [record.name for record in processes.recorded(places)]
-        _stop(places)
+    with processes.only_one(paths, "down"), processes.uninterrupted():
+        names = [record.name for record in processes.recorded(paths)]
+        _stop(paths)
     say(f"Stopped: {', '.join(names)}." if names else "Nothing is running.")
     return 0
 
 
-def psql(places: Places, statement: str | None) -> int:
+def psql(paths: Paths, statement: str | None) -> int:
     """psql on the embedded warehouse. Its server is started for that time, unless it runs.
 
     Returns psql's exit code.
     """
-    if not places.postgres_data.exists():
+    if not paths.postgres_data.exists():
         raise LocalError("There is no warehouse yet. Make one with: make run")
-    keys = load_secrets(places)
-    if postgres.running(places):
-        return postgres.psql(places, keys, statement)
-    with processes.only_one(places, "psql"):
+    keys = load_secrets(paths)
+    if postgres.running(paths):
+        return postgres.psql(paths, keys, statement)
+    with processes.only_one(paths, "psql"):
         try:
-            postgres.start(places, keys, "psql")
-            return postgres.psql(places, keys, statement)
+            postgres.start(paths, keys, "psql")
+            return postgres.psql(paths, keys, statement)
         finally:
             with processes.uninterrupted():
-                postgres.stop(places)
+                postgres.stop(paths)
 
 
-def _start(
-    places: Places, verb: str, first_port: int, dag_id: str = DAG_ID
-) -> tuple[Api, datetime]:
+def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tuple[Api, datetime]:
     """Start Postgres and Airflow's services, and wait until they are well.
 
     Returns Airflow's API, and a time before which this Airflow has read no DAG file.
     """
-    if left := processes.recorded(places):
+    if left := processes.recorded(paths):
         names = ", ".join(record.name for record in left)
         say(f"==> Stopping what an earlier command left: {names}")
-        _stop(places)
-    manifest.ensure(places, settings.load())
-    keys = load_secrets(places)
-    _step("Postgres", lambda: postgres.start(places, keys, verb))
+        _stop(paths)
+    manifest.ensure(paths, settings.load())
+    keys = load_secrets(paths)
+    _step("Postgres", lambda: postgres.start(paths, keys, verb))
     port = ports.free_port(first_port)
-    environment = airflow_environment(os.environ, places, keys, port, verb, os.cpu_count() or 2)
+    environment = airflow_environment(os.environ, paths, keys, port, verb, os.cpu_count() or 2)
     if os.environ.get("AIRFLOW_CONN_WAREHOUSE"):
         say("==> The warehouse is the one in AIRFLOW_CONN_WAREHOUSE")
-    if not airflow.is_migrated(places, keys):
-        _step("Airflow's metadata database", lambda: airflow.migrate(places, keys, environment))
-    airflow.end_unfinished_runs(places, keys)
+    if not airflow.is_migrated(paths, keys):
+        _step("Airflow's metadata database", lambda: airflow.migrate(paths, keys, environment))
+    airflow.end_unfinished_runs(paths, keys)
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
-    airflow.start(places, environment, verb, port)
-    _step("Airflow", lambda: airflow.wait_until_healthy(places, api, verb))
+    airflow.start(paths, environment, verb, port)
+    _step("Airflow", lambda: airflow.wait_until_healthy(paths, api, verb))
     if pool := settings.load().pool:
         api.make_pool(pool, slots=os.cpu_count() or 2)
     return api, since
 
 
-def _stop(places: Places) -> None:
-    airflow.stop(places)
+def _stop(paths: Paths) -> None:
+    airflow.stop(paths)
     # The warm dbt is a task's child no more: its socket tells it from those of other projects.
-    processes.stop_all_with(f"{places.warm}{os.sep}")
-    postgres.stop(places)
+    processes.stop_all_with(f"{paths.warm}{os.sep}")
+    postgres.stop(paths)
 
 
-def _run_once(places: Places, api: Api, since: datetime, verb: str, timeout: float) -> int:
+def _run_once(paths: Paths, api: Api, since: datetime, verb: str, timeout: float) -> int:
     there: list[str] = []
-    _step("The DAG", lambda: there.extend(airflow.wait_until_parsed(places, api, since)))
+    _step("The DAG", lambda: there.extend(airflow.wait_until_parsed(paths, api, since)))
     if api.dag_id not in there:
         raise LocalError(f"There is no DAG {api.dag_id}. There are: {', '.join(there)}")
     api.unpause()
-    return follow.run(places, api, verb, timeout)
+    return follow.run(paths, api, verb, timeout)
 
 
 def _step(name: str, action: Callable[[], object]) -> None:

@@ -29,7 +29,7 @@ from dev.tests.scheduled.installation import finish, start
 from include.engine import settings
 from scripts.local import ports
 from scripts.local.api import DAG_ID, Api
-from scripts.local.places import places
+from scripts.local.paths import installation_paths
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -194,7 +194,7 @@ def a_run(api: Api) -> str:
 def night(tmp_path_factory) -> Iterator[Night]:
     """`make up` on the sample project with faults planted, after a run."""
     environment = plant(tmp_path_factory.mktemp("planted"))
-    at = places(str(tmp_path_factory.mktemp("state")))
+    at = installation_paths(str(tmp_path_factory.mktemp("state")))
     try:
         code, output = finish(start("up", "--port", "0", at=at, environment=environment))
         assert code == 0, output

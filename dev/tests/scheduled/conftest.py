@@ -10,7 +10,7 @@ import pytest
 from dev.tests.scheduled.installation import dbt_beside, finish, start, up
 from include.engine import settings
 from scripts.local.api import Api
-from scripts.local.places import Places, places
+from scripts.local.paths import Paths, installation_paths
 
 STUB_DBT = f"""\
 #!/bin/sh
@@ -35,12 +35,12 @@ def stub_dbt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    """The places of an installation that the tests of one file share, stopped at their end."""
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
+    """The paths of an installation that the tests of one file share, stopped at their end."""
     # A space, and a path longer than a Unix socket may have.
     state = tmp_path_factory.mktemp("state") / f"a {'long ' * 20}path"
-    yield places(str(state))
-    start("down", at=places(str(state))).wait(timeout=60)
+    yield installation_paths(str(state))
+    start("down", at=installation_paths(str(state))).wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +61,19 @@ def environment(project: Path, runs: Path, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def api(at: Places, environment: dict[str, str]) -> Api:
+def api(at: Paths, environment: dict[str, str]) -> Api:
     """Airflow, as `make up` starts it in the `environment` of the file."""
     return up(at, environment)[0]
 
 
 @pytest.fixture(scope="module")
-def dbt(at: Places, api, project: Path, tmp_path_factory) -> Callable[..., tuple[str, dict]]:
+def dbt(at: Paths, api, project: Path, tmp_path_factory) -> Callable[..., tuple[str, dict]]:
     """Runs dbt beside Airflow on the `project` of the file; see `dbt_beside`."""
     return dbt_beside(at, project, tmp_path_factory.mktemp("target"))
 
 
 @pytest.fixture
-def local(at: Places) -> Callable[..., tuple[int, str]]:
+def local(at: Paths) -> Callable[..., tuple[int, str]]:
     """Carry out a verb: `local("run", environment)` returns its exit code and output."""
 
     def carry_out(*arguments: str, environment: Mapping[str, str] | None = None):

@@ -16,7 +16,7 @@ import psutil
 from include.engine import settings
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
-from scripts.local.places import PROJECT, Places
+from scripts.local.paths import PROJECT, Paths
 
 # What a person's shell may hold; the tests say themselves what they want.
 CLEAN = {
@@ -61,7 +61,7 @@ def write_project(folder: Path, schema: str, files: Mapping[str, str]) -> Path:
 
 
 def start(
-    *arguments: str, at: Places, environment: Mapping[str, str] | None = None
+    *arguments: str, at: Paths, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen:
     """`python -m scripts.local` as make starts it, in a session of its own."""
     return subprocess.Popen(
@@ -86,7 +86,7 @@ def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
     return process.returncode, output
 
 
-def up(at: Places, environment: Mapping[str, str]) -> tuple[Api, str]:
+def up(at: Paths, environment: Mapping[str, str]) -> tuple[Api, str]:
     """Airflow, as `make up` starts it, and what that printed."""
     code, output = finish(start("up", "--port", "9200", at=at, environment=environment))
     assert code == 0, output
@@ -120,7 +120,7 @@ def xcom(api: Api, run_id: str, task_id: str, key: str = "return_value"):
     return api.call("GET", f"{api._run(run_id)}/{entry}")["value"]
 
 
-def log_of(at: Places, run_id: str, task_id: str) -> list[dict]:
+def log_of(at: Paths, run_id: str, task_id: str) -> list[dict]:
     """The lines of the log of a task that was tried once."""
     (file,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}" / f"task_id={task_id}").glob("*.log")
     return [json.loads(line) for line in file.read_text().splitlines()]
@@ -132,9 +132,7 @@ def statuses(folder: Path) -> dict[str, str]:
     return {result["unique_id"]: result["status"] for result in found}
 
 
-def dbt_beside(
-    at: Places, project: Path, target: Path
-) -> Callable[..., tuple[str, dict[str, str]]]:
+def dbt_beside(at: Paths, project: Path, target: Path) -> Callable[..., tuple[str, dict[str, str]]]:
     """Runs dbt as a person would, beside Airflow, with that target folder; returns its output and
     the statuses of nodes.
     """
@@ -157,7 +155,7 @@ def dbt_beside(
     return run
 
 
-def processes_of(at: Places) -> list[str]:
+def processes_of(at: Paths) -> list[str]:
     """The command lines of all processes that have to do with this installation."""
     found = []
     for process in psutil.process_iter():

@@ -16,7 +16,7 @@ from dev.tests.scheduled.installation import log_of, statuses, triggered, write_
 from scripts.local import postgres
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
-from scripts.local.places import Places
+from scripts.local.paths import Paths
 
 PROJECT = """
 name: tiny
@@ -155,7 +155,7 @@ def results_of(runs: Path, run_id: str) -> dict[str, str]:
     return statuses(runs / "dag_id=dbt_dag" / f"run_id={run_id}")
 
 
-def logs(at: Places, run_id: str) -> list[str]:
+def logs(at: Paths, run_id: str) -> list[str]:
     folder = at.logs / "dag_id=dbt_dag" / f"run_id={run_id}"
     return [file.read_text() for file in folder.glob("task_id=*/*.log")]
 

@@ -23,7 +23,7 @@ from dev.tests.scheduled.installation import CLEAN, write_project
 from scripts.local import airflow, ports, postgres, processes
 from scripts.local.api import Api
 from scripts.local.environment import airflow_environment, load_secrets
-from scripts.local.places import PROJECT, Places, places
+from scripts.local.paths import PROJECT, Paths, installation_paths
 
 HERE = Path(__file__).parent
 FILES = {
@@ -88,8 +88,8 @@ seeds:
 
 
 @pytest.fixture(scope="module")
-def at(tmp_path_factory) -> Places:
-    return places(str(tmp_path_factory.mktemp("pipeline") / "state"))
+def at(tmp_path_factory) -> Paths:
+    return installation_paths(str(tmp_path_factory.mktemp("pipeline") / "state"))
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def load(api: Api, **params) -> None:
     api.call("POST", "/api/v2/dags/loader/dagRuns", conf)
 
 
-def ask(at: Places, statement: str) -> list[tuple]:
+def ask(at: Paths, statement: str) -> list[tuple]:
     with postgres.cursor(at, load_secrets(at), "warehouse") as cursor:
         cursor.execute(statement)
         return cursor.fetchall()

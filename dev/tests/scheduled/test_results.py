@@ -20,7 +20,7 @@ from dev.tests.scheduled.installation import log_of, statuses, triggered, write_
 from include.engine import settings
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
-from scripts.local.places import Places
+from scripts.local.paths import Paths
 from scripts.local.ports import free_port
 
 YAML = """\
@@ -99,7 +99,7 @@ def environment(environment, mails) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def failed(api, at: Places) -> str:
+def failed(api, at: Paths) -> str:
     """The id of a run in which all goes wrong that can."""
     run_id = "run:1+x"
     password = load_secrets(at)["warehouse"]
@@ -107,7 +107,7 @@ def failed(api, at: Places) -> str:
     return run_id
 
 
-def last_words(at: Places, run_id: str, task_id: str) -> str:
+def last_words(at: Paths, run_id: str, task_id: str) -> str:
     """What the exception says that ended the task."""
     details = [
         line["error_detail"] for line in log_of(at, run_id, task_id) if "error_detail" in line

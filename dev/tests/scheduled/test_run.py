@@ -18,11 +18,11 @@ from include.engine.plan.dags import plan_dags
 from include.engine.plan.tasks import Options
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
-from scripts.local.places import Places
+from scripts.local.paths import Paths
 
 
 @pytest.fixture(scope="module")
-def first_run(at: Places) -> tuple[int, str]:
+def first_run(at: Paths) -> tuple[int, str]:
     """Exit code and output of the first run in an empty installation."""
     result = finish(start("run", at=at), timeout=900)
     print(result[1])
@@ -30,7 +30,7 @@ def first_run(at: Places) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def ask(at: Places, first_run) -> Iterator[Callable[[str], list[tuple]]]:
+def ask(at: Paths, first_run) -> Iterator[Callable[[str], list[tuple]]]:
     """Put a query to the warehouse as the run has left it."""
     keys = load_secrets(at)
     postgres.start(at, keys, "test")
@@ -55,7 +55,7 @@ def test_every_task_of_the_plan_succeeds(first_run: tuple[int, str]) -> None:
     assert code == 0
 
 
-def test_nothing_is_left_running(first_run: tuple[int, str], at: Places) -> None:
+def test_nothing_is_left_running(first_run: tuple[int, str], at: Paths) -> None:
     assert processes_of(at) == []
     assert not at.sockets.exists()
 
@@ -95,7 +95,7 @@ def test_customer_retention_holds_cohorts_and_those_who_came_back(ask) -> None:
     assert {rate - round(Decimal(active) / size, 4) for _, _, size, active, rate in found} == {0}
 
 
-def test_the_unit_tests_of_the_models_pass(ask, at: Places, tmp_path) -> None:
+def test_the_unit_tests_of_the_models_pass(ask, at: Paths, tmp_path) -> None:
     """They are not in the DAG by default, as their inputs are fixed: this is where they run."""
     config = settings.load()
     warehouse = {

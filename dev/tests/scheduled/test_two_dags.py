@@ -10,7 +10,7 @@ import pytest
 
 from dev.tests.scheduled.installation import up
 from scripts.local.api import Api
-from scripts.local.places import PROJECT
+from scripts.local.paths import PROJECT
 
 MARTS = "    marts:\n      +materialized: table\n"
 APART = f"{MARTS}      +meta: {{airflow: {{schedule: assets, dag: marts}}}}\n"

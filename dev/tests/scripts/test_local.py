@@ -19,14 +19,14 @@ from include.engine import settings
 from include.engine.manifest import staleness
 from scripts.local import airflow, follow, manifest, ports, processes, report, unprivileged
 from scripts.local.environment import airflow_environment, load_secrets
-from scripts.local.places import LocalError, Places
+from scripts.local.paths import LocalError, Paths
 
 KEYS = {"postgres": "p/w", "warehouse": "w", "jwt": "j", "session": "s", "fernet": "f"}
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Places:
-    return Places(tmp_path, tmp_path / ".airflow")
+def at(tmp_path: Path) -> Paths:
+    return Paths(tmp_path, tmp_path / ".airflow")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def sleeper():
 
 
 def test_the_environment_is_made_of_what_is_given_and_nothing_else():
-    at = Places(Path("/my project"), Path("/my project/.airflow"))
+    at = Paths(Path("/my project"), Path("/my project/.airflow"))
     person = {
         "PATH": "/bin",
         "AIRFLOW_HOME": "/other",
@@ -135,19 +135,19 @@ def test_secrets_that_cannot_be_read_are_not_replaced(at):
         load_secrets(at)
 
 
-# --- places
+# --- paths
 
 
 def test_a_socket_has_a_short_path_wherever_the_project_is():
     far = Path("/" + "very long " * 30)
-    at, other = Places(far, far / ".airflow"), Places(far, far / "other")
+    at, other = Paths(far, far / ".airflow"), Paths(far, far / "other")
     assert len(os.fsencode(at.postgres_socket / ".s.PGSQL.5432")) <= 103
     assert at.sockets != other.sockets
 
 
-def test_a_path_is_shown_as_seen_from_the_project(at):
-    assert at.shown(at.logs) == ".airflow/logs"
-    assert at.shown(Path("/elsewhere")) == "/elsewhere"
+def test_a_path_is_displayed_as_seen_from_the_project(at):
+    assert at.display(at.logs) == ".airflow/logs"
+    assert at.display(Path("/elsewhere")) == "/elsewhere"
 
 
 # --- processes
@@ -234,7 +234,7 @@ def test_a_port_that_somebody_answers_on_is_passed_over():
 
 def test_the_log_of_a_task_is_that_of_its_last_try(at):
     task = {"task_id": "model.shop.orders", "try_number": 2}
-    assert at.shown(airflow.task_log(at, "dbt_dag", "manual", task)) == (
+    assert at.display(airflow.task_log(at, "dbt_dag", "manual", task)) == (
         ".airflow/logs/dag_id=dbt_dag/run_id=manual/task_id=model.shop.orders/attempt=2.log"
     )
 

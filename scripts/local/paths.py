@@ -1,4 +1,4 @@
-"""Where the local Airflow keeps its things. Nothing else in this package makes up a path."""
+"""The paths of a local Airflow. Every path that this package uses is defined here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 class LocalError(Exception):
-    """What went wrong, where, and how to mend it, in words for a person; shown as it is."""
+    """What went wrong, where, and the command that fixes it. Its text is shown as it is."""
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """The project, and the folder that holds the state of one local Airflow (`.airflow`)."""
 
     project: Path
@@ -27,12 +27,12 @@ class Places:
 
     @property
     def logs(self) -> Path:
-        """Task logs, and one file per service."""
+        """The folder of task logs and of one log file per service."""
         return self.state / "logs"
 
     @property
     def records(self) -> Path:
-        """One JSON file per process that this package has started."""
+        """The folder with one JSON file per process that this package has started."""
         return self.state / "run"
 
     @property
@@ -41,7 +41,7 @@ class Places:
 
     @property
     def migrated(self) -> Path:
-        """Says which Airflow the metadata database was last migrated for."""
+        """The file that says which Airflow the metadata database was last migrated for."""
         return self.state / "migrated.json"
 
     @property
@@ -50,9 +50,9 @@ class Places:
 
     @property
     def sockets(self) -> Path:
-        """The folder of the Unix sockets, whose name is short wherever the project is.
+        """The folder of the Unix sockets. Its name is short, wherever the project is.
 
-        The path of a Unix socket has 107 bytes at most, 103 on macOS.
+        The path of a Unix socket may have 107 bytes, on macOS 103.
         """
         name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:12]
         return Path("/tmp") / f"dbt-airflow-{os.getuid()}-{name}"
@@ -63,14 +63,14 @@ class Places:
 
     @property
     def warm(self) -> Path:
-        """The folder of the warm dbt's socket (include/engine/warm)."""
+        """The folder of the socket of the warm dbt (include/engine/warm)."""
         return self.sockets / "warm"
 
-    def shown(self, path: Path) -> str:
-        """`path` as a person in the project's folder would write it."""
+    def display(self, path: Path) -> str:
+        """`path` relative to the project, if it is inside."""
         return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)
 
 
-def places(state: str | None = None) -> Places:
-    """The places below `state`, a path relative to the working directory, or below `.airflow`."""
-    return Places(PROJECT, Path(state).resolve() if state else PROJECT / ".airflow")
+def installation_paths(state: str | None = None) -> Paths:
+    """The paths of the local Airflow whose state is in the folder `state` (default: `.airflow`)."""
+    return Paths(PROJECT, Path(state).resolve() if state else PROJECT / ".airflow")
