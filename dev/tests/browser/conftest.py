@@ -96,7 +96,7 @@ def airflow_environment(home: Path, port: int, **others: str) -> dict[str, str]:
             "AIRFLOW__CORE__DAGS_FOLDER": str(settings.ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.ROOT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__AUTH_MANAGER": "tests.browser.guarded.Guarded",
+            "AIRFLOW__CORE__AUTH_MANAGER": "dev.tests.browser.guarded.Guarded",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": (
                 f"{guarded.READER}:viewer,{guarded.STRANGER}:viewer,{guarded.WITHOUT_RUNS}:viewer"
             ),

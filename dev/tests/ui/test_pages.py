@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from include.engine.plan.records import Task
-from include.engine.ui import pages
-from include.engine.ui.pages import Column, Link, Node
+from include.engine.ui import pages, records
+from include.engine.ui.records import Column, Link, Node
 
 ORDERS = Link("model.shop.orders", "model", "orders", "#!/model/model.shop.orders")
 PAYMENTS = Link("source.shop.pay.all", "source", "pay.all", "#!/source/source.shop.pay.all")
@@ -149,7 +149,7 @@ def test_a_test_tasks_page_has_each_test_with_its_arguments(raw):
     page = pages.task_page(raw, {}, task("test", UNIQUE, RELATED))
     assert page.tested == (ORDERS,)  # the other model is not in this manifest
     assert page.tests == (
-        pages.Test(
+        records.Test(
             link=Link(UNIQUE, "test", "unique", f"#!/test/{UNIQUE}"),
             column="ID",
             facts=(("where", "id > 3"), ("file", "models/orders.yml")),
@@ -157,7 +157,7 @@ def test_a_test_tasks_page_has_each_test_with_its_arguments(raw):
             description="",
             sql="select 2",
         ),
-        pages.Test(
+        records.Test(
             link=Link(RELATED, "test", "relationships", f"#!/test/{RELATED}"),
             column="order_id",
             facts=(("to", "ref('orders')"), ("field", "id"), ("values", '[1, "b"]')),

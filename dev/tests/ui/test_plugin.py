@@ -16,7 +16,7 @@ from include.engine import settings
 IMPORTED = """
 import runpy, sys
 runpy.run_path(sys.argv[1])
-print(sorted({"fastapi", "markdown_it", "include.ui"} & sys.modules.keys()))
+print(sorted({"fastapi", "markdown_it", "include.engine.ui.app"} & sys.modules.keys()))
 """
 
 

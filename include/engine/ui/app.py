@@ -1,8 +1,8 @@
 """The app that plugins/dbt_docs.py mounts: dbt's documentation site, pages of tasks and of DAGs.
 
-Airflow puts no login before the apps of plugins. So every address here asks Airflow's auth manager
-whether this user may read the code of the DAGs that it tells of: that is what these texts are. The
-browser loads nothing from another place: a policy in each answer forbids it.
+Airflow puts no login before the apps of plugins. So each address asks Airflow's auth manager if the
+user may read the code of the DAGs that the page describes. A policy in each answer forbids the
+browser to load anything from another host.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from include.engine.ui import pages, render
 NO_CATALOG = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
 
 
-def located() -> Path:
-    """Where the manifest is that the DAGs are made from. Raises ManifestError without one."""
+def manifest_path() -> Path:
+    """The manifest that the DAGs are made from. Raises ManifestError if there is none."""
     path = find.find_manifest(settings.load())
     if not path.exists():
         raise records.ManifestError(f"No manifest at {path}. {records.MEND}")
     return path
 
 
-ManifestPath = Annotated[Path, Depends(located)]
+ManifestPath = Annotated[Path, Depends(manifest_path)]
 
 
 def create() -> FastAPI:
-    """The app. Each of its addresses has its permissions in this list."""
+    """The app. This list has each address with its permissions."""
     app = FastAPI(title="dbt", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(records.ManifestError, unreadable)
@@ -68,9 +68,9 @@ def create() -> FastAPI:
 
 def requires_access_project(user: GetUserDep, session: SessionDep, path: ManifestPath) -> None:
     """Raises a 403 unless the user may read the code of all DAGs of the dbt project."""
-    ours = [dag.id for dag in planned(path)] or [None]
+    ours = [dag.id for dag in planned_dags(path)] or [None]
     teams = DagModel.get_dag_id_to_team_name_mapping(ours, session=session)
-    asked = [
+    requests = [
         {
             "method": "GET",
             "access_entity": DagAccessEntity.CODE,
@@ -78,12 +78,12 @@ def requires_access_project(user: GetUserDep, session: SessionDep, path: Manifes
         }
         for dag_id in ours
     ]
-    if not get_auth_manager().batch_is_authorized_dag(asked, user=user):
+    if not get_auth_manager().batch_is_authorized_dag(requests, user=user):
         raise HTTPException(403, "Forbidden")
 
 
 def docs_site(path: ManifestPath) -> Response:
-    """dbt's own page. It asks for the two files below; no address names a file."""
+    """dbt's own page, which loads manifest.json and catalog.json; no address names a file."""
     site = beside(path, "index.html")
     if site is None:
         raise records.ManifestError(f"No documentation site beside {path}. {records.MEND}")
@@ -95,15 +95,15 @@ def docs_manifest(path: ManifestPath) -> Response:
 
 
 def docs_catalog_json() -> Response:
-    found = json.dumps(docs_catalog.read_catalog(settings.load()) or NO_CATALOG)
-    return Response(found, media_type="application/json", headers=render.SITE)
+    catalog = json.dumps(docs_catalog.read_catalog(settings.load()) or NO_CATALOG)
+    return Response(catalog, media_type="application/json", headers=render.SITE)
 
 
 def dag_page(dag_id: str, path: ManifestPath, request: Request, session: SessionDep) -> Response:
-    """What the dbt project is that this DAG was made from, and how old its manifest is."""
-    dag = next((dag for dag in planned(path) if dag.id == dag_id), None)
+    """The dbt project that this DAG was made from, and the age of its manifest."""
+    dag = next((dag for dag in planned_dags(path) if dag.id == dag_id), None)
     if dag is None:
-        raise HTTPException(404, f"{dag_id} runs nothing of dbt.")
+        raise HTTPException(404, f"{dag_id} has no dbt task.")
     config, known = settings.load(), session.get(DagModel, dag_id)
     return page(
         request,
@@ -123,40 +123,40 @@ def dag_page(dag_id: str, path: ManifestPath, request: Request, session: Session
 def task_page(
     dag_id: str, task_id: str, path: ManifestPath, request: Request, session: SessionDep
 ) -> Response:
-    """What dbt knows of the task; of a task of a run, the command with what the run was given."""
-    # Not an argument: that could be given as a query, too, where nobody has asked for permission.
+    """What dbt knows of the task; for a task of a run, the command has the params of the run."""
+    # No argument of this function: FastAPI would also take it from the query, without a permission.
     run_id = request.path_params.get("run_id")
-    found = [task for dag in planned(path, cache.TaskRef(dag_id, task_id)) for task in dag.tasks]
-    if not found:
-        raise HTTPException(404, f"{task_id} of {dag_id} is no task of dbt's.")
+    tasks = [
+        task for dag in planned_dags(path, cache.TaskRef(dag_id, task_id)) for task in dag.tasks
+    ]
+    if not tasks:
+        raise HTTPException(404, f"{task_id} of {dag_id} is no dbt task.")
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     return page(
         request,
         "task.html",
-        command=command(found[0], run),
+        command=command(tasks[0], run),
         page=pages.task_page(
-            records.read_manifest(path), docs_catalog.read_catalog(settings.load()), found[0]
+            records.read_manifest(path), docs_catalog.read_catalog(settings.load()), tasks[0]
         ),
     )
 
 
-def planned(path: Path, only: cache.TaskRef | None = None) -> tuple[Dag, ...]:
-    """The plan that the DAGs are made of, or of it the one task `only`."""
+def planned_dags(path: Path, only: cache.TaskRef | None = None) -> tuple[Dag, ...]:
+    """The plan that the DAGs are made from, or only the task `only` of it."""
     return cache.load_plan(path, cache.plan_options(settings.load()), only)
 
 
 def beside(path: Path, name: str) -> Path | None:
-    """The newest file of that name beside the manifest or one of the places that it may have."""
+    """The newest file of that name in the folders that may hold the manifest."""
     config = settings.load()
-    places = (path, config.manifest, *config.more_manifests)
-    newest = find.newest_file([place.with_name(name) for place in places])
+    manifests = (path, config.manifest, *config.more_manifests)
+    newest = find.newest_file([manifest.with_name(name) for manifest in manifests])
     return newest if newest.exists() else None
 
 
 def command(task: Task, run: DagRun | None) -> str:
-    """The dbt command of the task, for a shell, with what it was given in that run; "" for a task
-    that has none.
-    """
+    """The dbt command of the task for a shell, with the params of that run; "" if it has none."""
     if not task.argv:
         return ""
     conf, added = (run and run.conf) or {}, ()
@@ -172,7 +172,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
 
 
 def refused(request: Request, error: HTTPException) -> Response:
-    """The way to Airflow's login for a browser that has not been there; a page for the others."""
+    """A redirect to Airflow's login for a browser without a login, else a page with the reason."""
     if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
         login = f"{request.scope.get('app_root_path', '')}/api/v2/auth/login"
         return RedirectResponse(f"{login}?{urlencode({'next': request.url.path})}")

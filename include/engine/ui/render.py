@@ -1,4 +1,4 @@
-"""The pages as HTML. What dbt's manifest says is escaped, its Markdown rendered without HTML."""
+"""The pages as HTML. All text of the manifest is escaped; its Markdown is rendered without HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 FOLDER = Path(__file__).with_name("templates")
 
-# Airflow keeps there whether a person wants it light or dark, and changes it while we are shown.
+# Airflow keeps the person's choice of light or dark there, and may change it while a page is open.
 THEME = """
 const wanted = matchMedia("(prefers-color-scheme: dark)");
 const paint = () => {
@@ -26,7 +26,7 @@ wanted.addEventListener("change", paint);
 paint();
 """
 
-# dbt's site knows no dark: its light is turned round, hues are kept, and so are its pictures.
+# dbt's site has no dark theme: its brightness is inverted, and its hues are kept.
 DARK_SITE = "html.dark { filter: invert(0.92) hue-rotate(180deg); background: #fff }"
 
 _COMMON = {
@@ -37,7 +37,7 @@ _COMMON = {
 
 
 def _policy(**sources: str) -> dict[str, str]:
-    """Headers that forbid all but these sources (https://www.w3.org/TR/CSP3/)."""
+    """Headers that forbid all sources but these (https://www.w3.org/TR/CSP3/)."""
     allowed = {"frame-ancestors": "'self'", "base-uri": "'none'", "form-action": "'none'"}
     allowed |= {f"{name}-src": value for name, value in sources.items()}
     text = "; ".join(f"{name} {value}" for name, value in allowed.items())
@@ -49,18 +49,18 @@ def _hash(text: str) -> str:
 
 
 PAGE = _policy(default="'none'", style="'unsafe-inline'", script=_hash(THEME))
-"""The headers of our pages: no script runs but the one above."""
+"""The headers of our pages: no script runs but THEME."""
 
 SITE = _policy(
     default="'self' 'unsafe-inline' 'unsafe-eval'", img="'self' data:", font="'self' data:"
 )
-"""The headers of dbt's site: scripts, fonts and pictures are all in its one file."""
+"""The headers of dbt's site: one file holds its scripts, fonts and pictures."""
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 def markdown(text: str) -> Markup:
-    """`text` as HTML; tags in it are shown, and links that would run a script are none."""
+    """`text` as HTML. Tags in it are shown as text; a link that would run a script becomes text."""
     return Markup(_MARKDOWN.render(text))
 
 
