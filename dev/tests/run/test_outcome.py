@@ -295,7 +295,7 @@ def test_results_are_kept_by_run_and_as_the_latest_with_the_manifest_beside_them
         "nodes": {"success": 1},
         "failed": {},
         "warnings": {},
-        "place": str(place),
+        "folder": str(place),
     }
     manifest = json.loads(settings.load().manifest.read_text())
     for folder in (place, tmp_path / "dag_id=dbt_dag" / "latest"):

@@ -242,5 +242,5 @@ def test_a_hook_that_failed_is_named_where_a_person_looks(api, at):
         "  File: ./dbt_project.yml",
         "  The query:",
         "    select 1 / 0",
-        "Run it again: clear on_run_end in Airflow (no command of dbt's runs hooks alone)",
+        "Run it again: clear on_run_end in Airflow (no dbt command runs hooks alone)",
     ]

@@ -207,7 +207,7 @@ def test_a_warning_is_on_its_task_and_in_the_summary_of_the_run(api, failed, run
         "warn": 1,
         "fail": 1,
     }
-    assert told["place"] == str(runs / "dag_id=dbt_dag" / f"run_id={failed}")
+    assert told["folder"] == str(runs / "dag_id=dbt_dag" / f"run_id={failed}")
 
 
 def test_the_last_task_has_waited_for_what_was_still_at_work(at, failed):

@@ -1,7 +1,7 @@
-"""What the warehouse knows of the project: column types and sizes, for dbt's documentation.
+"""The catalog: column types and table sizes from the warehouse, for dbt's documentation.
 
-A last task of `dbt_dag` runs `dbt docs generate` and puts its catalog where DBT_DOCS_CATALOG says:
-the API server, which shows it, may be another machine than the one of the task.
+A last task of `dbt_dag` runs `dbt docs generate` and writes the catalog to DBT_DOCS_CATALOG. The
+API server, which shows it, may be another machine than the worker.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ TASK_ID = "docs_catalog"
 ARGV = ("docs", "generate", "--no-compile")
 
 DOC = """
-Asks the warehouse for the columns and sizes of all tables, as `dbt docs generate` does, and puts
-the answer where `DBT_DOCS_CATALOG` says: dbt's documentation and the pages of tasks show it.
+Asks the warehouse for the columns and sizes of all tables, as `dbt docs generate` does, and writes
+the answer to `DBT_DOCS_CATALOG`. dbt's documentation and the pages of tasks show it.
 """
 
 
@@ -42,17 +42,17 @@ class Catalog(DbtOperator):
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._environment = dbt_environment(config, self.connection, Path(folder))
             BashOperator.execute(self, context)
-            found = Path(folder, "target", "catalog.json").read_bytes()
-        place = ObjectStoragePath(config.docs_catalog)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(found)
-        self.log.info("The catalog is at %s", place)
+            catalog = Path(folder, "target", "catalog.json").read_bytes()
+        file = ObjectStoragePath(config.docs_catalog)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(catalog)
+        self.log.info("The catalog is at %s", file)
 
 
 def add_catalog_task(dag: DAG, config: settings.Settings) -> None:
-    """Adds the task, where one is wanted, after those that nothing waits for but on-run-end hooks.
+    """Adds the task, if it is wanted, after the leaves of the DAG and before on-run-end hooks.
 
-    It keeps the DAG's trigger rule: after a failure it does not run, and hides none.
+    It has the DAG's trigger rule: it does not run after a failure, and so does not hide it.
     """
     wanted = dag.dag_id == BASE and config.docs_catalog
     if not wanted or get_parsing_context().task_id not in (None, TASK_ID):
@@ -70,7 +70,7 @@ def add_catalog_task(dag: DAG, config: settings.Settings) -> None:
 
 
 def read_catalog(config: settings.Settings) -> Mapping[str, Any]:
-    """The catalog that the task last wrote; {} where there is none."""
+    """The catalog that the task wrote last; {} if there is none."""
     if not config.docs_catalog:
         return {}
     try:

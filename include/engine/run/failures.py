@@ -1,6 +1,6 @@
-"""The few lines that a failed task ends with: what failed and why, where, and what to do.
+"""The last lines of a failed task: what failed, why, in which file, and what to do.
 
-It is read where it is needed: the manifest and the whole plan only after a failure.
+Only a failed task imports this module, and reads the manifest and the whole plan for it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from include.engine.plan import cache
 from include.engine.plan.records import END, Task
 from include.engine.run import results
 
-NAMES = 5  # names of a list that are told, and results that are told whole
+NAMES = 5  # how many names of a list are shown, and how many results are shown whole
 QUERY_LINES = 40
 
-# Where a database shows a line of the query (Postgres), and where Jinja names one of the file.
+# A line of the query in a message of Postgres, and a line number of the file in one of Jinja.
 _SHOWN = re.compile(r"^\s*LINE \d+: (?:\.\.\.)?(.*?)(?:\.\.\.)?$", re.M)
 _NUMBERED = re.compile(r"^\s*line (\d+)$", re.M)
-# An error in dbt's log: what follows until the next line that begins with a time.
+# An error in dbt's log: all lines up to the next one that begins with a time.
 _ERRORS = re.compile(
     r"\[error\] \[\w+\s*\]: (?:\[ERROR\]: )?(?:Encountered an error:\s*)?(.*?)"
     r"(?=^\S*\d\d:\d\d:\d\d|\Z)",
@@ -36,26 +36,26 @@ _ERRORS = re.compile(
 )
 
 Rows = Mapping[str, str]
-"""By unique id of a test, rows that it found, as text."""
+"""By unique id of a test, the rows that fail it, as text."""
 
 
 def lines_for_results(failed: Sequence[results.Result], rows: Rows) -> list[str]:
-    """What is told of the results that failed; `rows` are the failing rows to be shown."""
+    """The lines about results that failed; `rows` are the failing rows to show."""
     config = settings.load()
     members = manifest_members(
         find.find_manifest(config, may_be_old=True), [result["unique_id"] for result in failed]
     )
-    found = [
+    lines = [
         line
         for result in failed[:NAMES]
         for line in describe(result, members.get(result["unique_id"], {}), config.project_dir, rows)
     ]
     more = [result["unique_id"] for result in failed[NAMES:]]
-    return [*found, f"And {len(more)} more: {shorten(more)}"] if more else found
+    return [*lines, f"And {len(more)} more: {shorten(more)}"] if more else lines
 
 
 def lines_for_log(folder: Path, otherwise: str) -> list[str]:
-    """What is told where dbt ended before it had results: the last error in its log, if any."""
+    """The lines for a command that left no results: the last error in dbt's log, if any."""
     with contextlib.suppress(OSError):
         log = (folder / "dbt.log").read_text()
         if errors := _ERRORS.findall(log):
@@ -64,10 +64,10 @@ def lines_for_log(folder: Path, otherwise: str) -> list[str]:
 
 
 def downstream_line(dag_id: str, task_id: str) -> list[str]:
-    """A line that names what the task holds back in its DAG, if there is any."""
+    """A line with the tasks of the DAG that the failed task holds back, if there are any."""
     try:
         planned = cache.dag_tasks(settings.load(), dag_id)
-    except ManifestError:  # it went since the task was parsed: the failure is told without it
+    except ManifestError:  # the manifest is gone: the other lines are still of use
         return []
     waiting = downstream_tasks(task_id, planned)
     return [f"Held back by it: {shorten(waiting)}"] if waiting else []
@@ -76,7 +76,7 @@ def downstream_line(dag_id: str, task_id: str) -> list[str]:
 def downstream_tasks(task_id: str, planned: Iterable[Task]) -> list[str]:
     """The ids of all tasks downstream of `task_id`, in the order of the plan.
 
-    Not the one of on-run-end hooks, which nothing holds back.
+    Without the task of on-run-end hooks, which always runs.
     """
     below = defaultdict(list)
     order = []
@@ -86,16 +86,16 @@ def downstream_tasks(task_id: str, planned: Iterable[Task]) -> list[str]:
         order.append(task.id)
         for above in task.upstream:
             below[above].append(task.id)
-    found, todo = set(), deque([task_id])
+    downstream, todo = set(), deque([task_id])
     while todo:
-        new = [name for name in below[todo.popleft()] if name not in found]
-        found.update(new)
+        new = [name for name in below[todo.popleft()] if name not in downstream]
+        downstream.update(new)
         todo.extend(new)
-    return [name for name in order if name in found]
+    return [name for name in order if name in downstream]
 
 
 def manifest_members(manifest: Path, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    """The members `wanted` of the manifest in that file, by unique id; {} if it cannot be read."""
+    """The `wanted` members of the manifest in that file, by unique id; {} if it is unreadable."""
     try:
         raw = json.loads(manifest.read_bytes())
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def manifest_members(manifest: Path, wanted: Iterable[str]) -> dict[str, Mapping
 def describe(
     result: results.Result, member: Mapping[str, Any], project: Path, rows: Rows
 ) -> Iterator[str]:
-    """The lines of one result: the node and its status, the message, the file, the query, rows."""
+    """The lines about one result: node, status, message, file, failing rows and query."""
     name = result["unique_id"]
     yield f"{name}: {result['status']}"
     yield from (f"  {line}" for line in results.message(result).splitlines())
@@ -137,54 +137,54 @@ def failing_rows_query(result: results.Result) -> str:
     return f"{{% raw %}}{sql}{{% endraw %}}" if sql else ""
 
 
-def shorten(found: Sequence[str]) -> str:
+def shorten(names: Sequence[str]) -> str:
     """The first of these names, and how many more there are."""
-    more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
-    return ", ".join(found[:NAMES]) + more
+    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return ", ".join(names[:NAMES]) + more
 
 
-def file_and_line(member: Mapping[str, Any], said: str, project: Path) -> str:
-    """The file of a node, relative to its package, with the line where it can be told."""
+def file_and_line(member: Mapping[str, Any], message: str, project: Path) -> str:
+    """The file of a node, relative to its package, with the line if it is known."""
     path = member["original_file_path"]
     try:
         source = (project / path).read_text()
-    except OSError:  # a package's, or another project than the manifest's
+    except OSError:  # the file of a package, or of another project than the manifest's
         return path
     in_yaml = path.endswith((".yml", ".yaml"))
-    line = line_in_yaml(member, source) if in_yaml else line_in_sql(said, source)
+    line = line_in_yaml(member, source) if in_yaml else line_in_sql(message, source)
     return f"{path}:{line}" if line else path
 
 
-def line_in_sql(said: str, source: str) -> int | None:
-    """The line of a file that a message of dbt or of the database is about; None if it is not said.
+def line_in_sql(message: str, source: str) -> int | None:
+    """The line of a file that a message of dbt or of the database is about; None if unknown.
 
-    A database counts the lines of what dbt made of the file, so its line is looked for by its text.
+    A database counts lines of the compiled query, so its line is searched in the file by its text.
     """
-    if named := _NUMBERED.search(said):
+    if named := _NUMBERED.search(message):
         return int(named[1])
-    shown = _SHOWN.search(said)
+    shown = _SHOWN.search(message)
     if not shown or not shown[1].strip():
         return None
-    found = [n for n, line in enumerate(source.splitlines(), 1) if shown[1].strip() in line]
-    return found[0] if len(found) == 1 else None
+    numbers = [n for n, line in enumerate(source.splitlines(), 1) if shown[1].strip() in line]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def line_in_yaml(member: Mapping[str, Any], source: str) -> int | None:
-    """The line of the YAML that declares a test, or of what it tests; None if neither is found."""
+    """The line of the YAML that declares a test, else of what it tests; None if unknown."""
     parents = (member.get("depends_on") or {}).get("nodes") or ("..",)
     tested = (member.get("attached_node") or parents[0]).split(".")
     test = (member.get("test_metadata") or {}).get("name")
     try:
-        found = root = yaml.compose(source)
+        closest = root = yaml.compose(source)
     except yaml.YAMLError:
         return None
     for name in (tested[3 if tested[0] == "source" else 2], member.get("column_name")):
-        found = next((node for node in _walk(found) if _is_named(node, name)), found)
-    inside = list(_walk(found))
+        closest = next((node for node in _walk(closest) if _is_named(node, name)), closest)
+    inside = list(_walk(closest))
     declared = [node for node in inside if _is_named(node, member["name"])]
     used = [node for node in inside if isinstance(node, yaml.ScalarNode) and node.value == test]
-    found = next(iter((*declared, *used)), found)
-    return None if found is root else found.start_mark.line + 1
+    closest = next(iter((*declared, *used)), closest)
+    return None if closest is root else closest.start_mark.line + 1
 
 
 def _is_named(node: yaml.Node, name: str | None) -> bool:

@@ -27,7 +27,7 @@ from include.engine.manifest import find
 from include.engine.run import params, results
 from include.engine.run.process import STDIN, DbtProcess, shell_command
 
-# Its `dbt` is dbt's own command line, served by a dbt that is already running where there is one.
+# Its `dbt` has the command line of dbt itself; a warm dbt runs the command if there is one.
 WARM = settings.ROOT / "include" / "engine" / "warm" / "bin"
 
 LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
@@ -36,27 +36,26 @@ LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "un
 class DbtOperator(BashOperator):
     """Runs `dbt` with `argv` against the warehouse of an Airflow connection.
 
-    The command is plain dbt with nothing secret in it; the warehouse comes by the environment, and
-    paths of this machine are added when it runs, so that they are in no serialized DAG. Each try
-    has a target and a log folder of its own, removed at its end: tasks share no local disk.
+    The command is plain dbt and holds nothing secret. The warehouse is in the environment. Paths of
+    this machine are added when the task runs, so no serialized DAG holds them. Each try has its own
+    target folder and log folder, which are removed at its end: tasks share no local disk.
 
-    A run that was triggered with a selection (run/params.py) skips the task if none of its
-    `nodes`, which are unique ids, is in it; other params of the run become arguments. A task whose
-    model is not built in the run, or in another target than the usual one, publishes no asset. A
-    `microbatch` model is built for the data interval of the run. Without `hooks`, those of the
-    project are left to tasks of their own (run/project_hooks.py).
+    `nodes` are unique ids. If the run was triggered with a selection (run/params.py) that contains
+    none of them, the task is skipped. Other params of the run become arguments. The task publishes
+    no asset if the run does not build its model, or builds it in another target than the default. A
+    `microbatch` model is built for the data interval of the run. Without `hooks`, the command runs
+    no project hooks: they have their own tasks (run/project_hooks.py).
 
-    Its XCom is what dbt said of each node (`results.as_xcom`), also when it fails. What dbt warned
-    of is another XCom, `warnings`. Raises what `_failed` returns when dbt fails.
+    The task's XCom is dbt's result of each node (`results.as_xcom`), also when the task fails.
+    A second XCom, `warnings`, has dbt's warnings. Raises what `_failure` returns when dbt fails.
     """
 
-    # Of BashOperator's what is used here: each task has a copy of these in Airflow's database.
-    # The command is complete. To render it would leave a row in the database for each try, and
-    # is a tenth of what Airflow does for a task; its log and the tab `dbt` show it.
+    # No field is rendered: the command is complete. Rendering would write a row into Airflow's
+    # database for each try. The log and the tab `dbt` show the command.
     template_fields = ()
 
-    final = frozenset(("fail",))
-    """The statuses of dbt's that do not heal by repetition."""
+    NOT_RETRIED = frozenset(("fail",))
+    """The statuses of dbt that another try does not change."""
 
     def __init__(
         self,
@@ -93,7 +92,7 @@ class DbtOperator(BashOperator):
             if not self.hooks:
                 self._environment["DBT_HOOKS"] = "none"
             self._prepare(context, config)
-            # Rendered by now: what a person has entered is part of no template.
+            # Airflow has rendered all templates by now: a person's input is part of none.
             if added := (
                 *params.command_arguments(self.verb, context["params"]),
                 *self._window(context),
@@ -104,79 +103,80 @@ class DbtOperator(BashOperator):
             try:
                 super().execute(context)
             except AirflowException as error:
-                raise self._failed(Path(folder), context, error) from None
+                raise self._failure(Path(folder), context, error) from None
             artifact = mask_results(results.read(Path(folder) / "target"))
         if not artifact["results"]:
             return None
         self._warn(artifact["results"], context["ti"])
         return results.as_xcom(artifact)
 
-    def _warn(self, found: Iterable[results.Result], ti: Any) -> None:
-        """Leaves what dbt warned of as an XCom of its own: nobody reads the log of a success."""
-        warned = [result for result in found if result["status"] == "warn"]
+    def _warn(self, dbt_results: Iterable[results.Result], ti: Any) -> None:
+        """Pushes dbt's warnings as an XCom: few people read the log of a task that succeeded."""
+        warned = [result for result in dbt_results if result["status"] == "warn"]
         if warned:
-            said = "\n".join(f"{r['unique_id']}: {results.message(r)}" for r in warned)
-            self.log.warning("%s", said)
-            ti.xcom_push(results.WARNINGS, said)
+            text = "\n".join(f"{r['unique_id']}: {results.message(r)}" for r in warned)
+            self.log.warning("%s", text)
+            ti.xcom_push(results.WARNINGS, text)
 
-    def _failed(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
-        """What is raised of a command that failed; its results are an XCom nevertheless.
+    def _failure(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
+        """The exception for a command that failed; also pushes the results that there are.
 
-        A test that failed on its data ("fail") does not heal by repetition and is not retried; what
-        could not be executed ("error": a lost connection, say) may (see `final`).
+        A test that failed on its data ("fail") fails again on a retry, so it has none. A node that
+        dbt could not execute ("error", for example a lost connection) is retried: see NOT_RETRIED.
         """
-        from include.engine.run import (
-            failures,  # a task that succeeds goes without what tells of it
-        )
+        from include.engine.run import failures  # only a task that fails imports it
 
         artifact = results.read(folder / "target")
         if artifact:
             context["ti"].xcom_push("return_value", results.as_xcom(mask_results(artifact)))
-        found = artifact.get("results", ())
-        bad = [result for result in found if result["status"] in results.FAILED]
-        rows = self._failing_rows(bad, context)
+        failed = [
+            result for result in artifact.get("results", ()) if result["status"] in results.FAILED
+        ]
+        rows = self._failing_rows(failed, context)
         lines = (
             *(
-                failures.lines_for_results(bad, rows)
+                failures.lines_for_results(failed, rows)
                 or failures.lines_for_log(folder / "logs", str(error))
             ),
             *failures.downstream_line(context["ti"].dag_id, self.task_id),
-            f"Run it again: {self._again()}",
+            f"Run it again: {self.rerun_hint()}",
         )
-        over = bad and {result["status"] for result in bad} <= self.final
-        kind = AirflowFailException if over else AirflowException
+        is_final = failed and {result["status"] for result in failed} <= self.NOT_RETRIED
+        kind = AirflowFailException if is_final else AirflowException
         return kind(redact("\n".join(lines)))
 
-    def _again(self) -> str:
+    def rerun_hint(self) -> str:
         """What a person does to run the same again."""
         return self.bash_command.removesuffix(STDIN).strip()
 
-    def _failing_rows(self, bad: Iterable[results.Result], context: Any) -> dict[str, str]:
-        """By unique id, the rows that failed a test, as dbt shows them; {} if none are wanted."""
+    def _failing_rows(self, failed: Iterable[results.Result], context: Any) -> dict[str, str]:
+        """By unique id, the rows that fail a test, as dbt prints them; {} if none are wanted."""
         from include.engine.run import failures
 
         wanted = settings.load().failing_rows
         if not wanted:
             return {}
-        found = {}
-        for result in bad:
+        rows = {}
+        for result in failed:
             query = failures.failing_rows_query(result)
             if result["status"] == "fail" and query:
                 argv = ("dbt", "--quiet", "show", f"--inline={query}", f"--limit={wanted}")
-                found[result["unique_id"]] = redact(self._output(argv, context).stdout.strip())
-        return found
+                rows[result["unique_id"]] = redact(self._output(argv, context).stdout.strip())
+        return rows
 
     def _window(self, context: Any) -> tuple[str, ...]:
+        """dbt's arguments for the data interval of the run, where the model is a microbatch one."""
         if not self.microbatch:
             return ()
         interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
         return params.batch_arguments(context["params"], context["dag_run"].run_type, *interval)
 
     def _prepare(self, context: Any, config: settings.Settings) -> None:
-        """Raises AirflowSkipException if the run was triggered for other nodes than this task's.
+        """Fits the task to the params of the run.
 
-        Of several tests those that are selected run. A task that is not wholly in the run, or runs
-        against another target than the usual one, publishes nothing.
+        If the selection contains some of the task's tests, only those run. A task publishes nothing
+        if the selection lacks some of its nodes, or if the run has another target than the default.
+        Raises AirflowSkipException if the selection contains none of the task's nodes.
         """
         if context["params"].get("target"):
             self.outlets = []
@@ -188,20 +188,18 @@ class DbtOperator(BashOperator):
             self.outlets = []
         if not self.nodes <= selected:
             from include.engine.manifest import records
-            from include.engine.plan import (
-                tasks,  # what makes a plan: only for a command of its own
-            )
+            from include.engine.plan import tasks  # most task processes need no planner
 
-            whole = records.load_manifest(find.find_manifest(config, may_be_old=True))
-            some = tasks.command_for(whole, self.verb, sorted(self.nodes & selected))
-            self.bash_command = shell_command(some)
+            manifest = records.load_manifest(find.find_manifest(config, may_be_old=True))
+            argv = tasks.command_for(manifest, self.verb, sorted(self.nodes & selected))
+            self.bash_command = shell_command(argv)
 
     def _selected(self, nodes: Set[str], context: Any) -> Set[str]:
-        """Those of the nodes that the run was triggered for; dbt itself says which they are."""
-        wanted = params.selection_arguments(context["params"])
-        if not wanted:
+        """The nodes that are in the run's selection, by `dbt ls`; all if it has no selection."""
+        selection = params.selection_arguments(context["params"])
+        if not selection:
             return nodes
-        argv = ("dbt", *LIST, *wanted)
+        argv = ("dbt", *LIST, *selection)
         listed = self._output(argv, context)
         selected = listed_node_ids(listed.stdout)
         if listed.returncode or not selected:
@@ -212,7 +210,7 @@ class DbtOperator(BashOperator):
         return nodes & selected
 
     def _output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
-        """What another command of dbt's prints that is of the same run and the same warehouse."""
+        """Runs another dbt command with the params of the run against the same warehouse."""
         return subprocess.run(
             (*argv, *params.shared_arguments(context["params"])),
             env=self.get_env(context),
@@ -224,9 +222,9 @@ class DbtOperator(BashOperator):
 
 
 def mask_results(artifact: Mapping[str, Any]) -> dict[str, Any]:
-    """The artifact without what is secret in a database's own words.
+    """The artifact, with secrets masked in the messages of the database.
 
-    Names stay as they are: a password may be the name of a schema, too.
+    Names stay as they are: a password may also be the name of a schema.
     """
     return dict(artifact) | {
         "results": [
@@ -242,7 +240,7 @@ def mask_results(artifact: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listed_node_ids(output: str) -> set[str]:
-    """The unique ids in what `dbt ls` printed, between whatever else it had to say."""
+    """The unique ids in the output of `dbt ls`, which may contain other lines."""
     lines = (line for line in output.splitlines() if line.startswith("{"))
     return {json.loads(line)["unique_id"] for line in lines}
 

@@ -1,7 +1,7 @@
 """The form that Airflow shows to a person who triggers a run, and what it adds to dbt's commands.
 
-What is entered travels as arguments of dbt. It is never part of a template, and never of a shell's
-text but quoted.
+A person's input becomes arguments of dbt. It is never part of a template, and a shell only gets it
+quoted.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from airflow.sdk import Param
 # dbt's commands that know an option (dbt-core: cli/main.py).
 _FULL_REFRESH = frozenset(("run", "seed", "build"))
 _EVENT_TIME = frozenset(("run", "build"))
-# The types of runs that are about their data interval; others are about what there is now.
+# The types of runs that are about their data interval; other runs are about the present.
 _OF_AN_INTERVAL = frozenset(("scheduled", "backfill"))
 
 
 def run_params(targets: Sequence[str]) -> dict[str, Param]:
-    """The params of the DAG. All are empty at first: then everything runs as it is configured."""
+    """The params of the DAG. By default all are empty, and everything runs as configured."""
     text = ["null", "string"]
     moment = "As in 2026-01-31 or 2026-01-31T06:00:00, in UTC; both or neither. "
     return {
         "select": Param(None, type=text, description="dbt's --select: the rest is skipped."),
         "exclude": Param(None, type=text, description="dbt's --exclude: this is skipped."),
         "full_refresh": Param(
-            False, type="boolean", description="Builds incremental models and seeds anew."
+            False, type="boolean", description="Rebuilds incremental models and seeds from scratch."
         ),
         "vars": Param(None, type=["null", "object"], description="dbt's --vars, as JSON."),
         "event_time_start": Param(
@@ -46,8 +46,9 @@ def run_params(targets: Sequence[str]) -> dict[str, Param]:
 
 
 def profile_targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
-    """The outputs that profiles.yml has for the project, sorted; () where that is not to be read:
-    what is wrong with the file is dbt's to say.
+    """The outputs that profiles.yml has for the project, sorted; () if it cannot be read.
+
+    dbt reports what is wrong with the file.
     """
     try:
         profile = yaml.safe_load((project_dir / "dbt_project.yml").read_bytes())["profile"]
@@ -58,23 +59,23 @@ def profile_targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
 
 
 def selection_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """dbt's arguments for what the form selects; () if it selects nothing in particular."""
-    given = ((name, str(params.get(name) or "").strip()) for name in ("select", "exclude"))
-    # With `=`, a value that looks like an option is a value.
-    return tuple(f"--{name}={value}" for name, value in given if value)
+    """dbt's arguments for the selection in the form; () if there is none."""
+    texts = ((name, str(params.get(name) or "").strip()) for name in ("select", "exclude"))
+    # With `=`, a value that looks like an option is still a value.
+    return tuple(f"--{name}={text}" for name, text in texts if text)
 
 
 def shared_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """dbt's arguments for what every command of the run has in common."""
-    given = params.get("vars")
+    """dbt's arguments that every command of the run gets."""
+    variables = params.get("vars")
     return (
-        *((f"--vars={json.dumps(given)}",) if given else ()),
+        *((f"--vars={json.dumps(variables)}",) if variables else ()),
         *((f"--target={params['target']}",) if params.get("target") else ()),
     )
 
 
 def command_arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the form adds to `dbt <verb> …`."""
+    """The arguments that the form adds to `dbt <verb> …`."""
     times = {name: params.get(name) for name in ("event_time_start", "event_time_end")}
     return (
         *shared_arguments(params),
@@ -92,9 +93,8 @@ def batch_arguments(
 ) -> tuple[str, ...]:
     """dbt's arguments that limit a microbatch model to the data interval of a run, in UTC.
 
-    () where the form has times of its own or asks for a full refresh, and for runs that have no
-    interval or are triggered for none: there dbt's own rule holds (all batches at first, and then
-    those of `lookback`).
+    () if the form has times or asks for a full refresh, and for runs without an interval: then
+    dbt's own rule holds (all batches at first, later the batches of `lookback`).
     """
     entered = any(
         params.get(name) for name in ("event_time_start", "event_time_end", "full_refresh")

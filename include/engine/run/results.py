@@ -1,4 +1,4 @@
-"""What dbt says of each node that it ran: of one command, and of a whole DAG run.
+"""dbt's result of each node: of one command, and merged for a whole DAG run.
 
 Names and values are dbt's own (https://docs.getdbt.com/reference/artifacts/run-results-json).
 Standard library only.
@@ -22,11 +22,11 @@ Result = Mapping[str, Any]
 # TestStatus, FreshnessStatus, and interpret_results of its tasks).
 STATUSES = ("runtime error", "error", "fail", "partial success", "warn", "skipped")
 FAILED = frozenset(STATUSES[:4])
-# Texts, which `re` compiles when they are first used: few tasks, each of them a process, do.
+# Plain texts: `re` compiles them at first use, and most task processes never use them.
 _CUT = r"(?m)^[ \t]*LINE \d+: (?:\.\.\..*|.*\.\.\.)$(?:\n[ \t]*\^$)?\n?"
 _NAME = r'"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|([^."`\[\]]+)'
 RUN_RESULTS, SOURCES = "run_results", "sources"
-WARNINGS = "warnings"  # the XCom in which a task leaves what dbt warned of
+WARNINGS = "warnings"  # the key of the XCom that holds dbt's warnings
 
 _EMPTY = {
     "timing": [],
@@ -43,14 +43,14 @@ _EMPTY = {
 
 
 def read(target: Path) -> dict[str, Any]:
-    """The artifact that a dbt command left in its target folder, and as `artifact` which one it is.
+    """The artifact in the target folder of a dbt command; its key `artifact` names the kind.
 
-    {} where there is none: dbt failed before it ran anything.
+    {} if there is none: dbt failed before it ran a node.
     """
     for name in (RUN_RESULTS, SOURCES):
         try:
-            found = json.loads((target / f"{name}.json").read_bytes())
-            return {"artifact": name, "metadata": found["metadata"], "results": found["results"]}
+            artifact = json.loads((target / f"{name}.json").read_bytes())
+            return {"artifact": name, **{key: artifact[key] for key in ("metadata", "results")}}
         except (OSError, ValueError, KeyError):
             continue
     return {}
@@ -58,35 +58,36 @@ def read(target: Path) -> dict[str, Any]:
 
 def as_xcom(artifact: Mapping[str, Any]) -> dict[str, Any]:
     """An artifact as a task's XCom: the worst status, the seconds, and the results without SQL."""
-    found = artifact["results"]
+    own = artifact["results"]
     return {
-        "status": worst(result["status"] for result in found),
-        "execution_time": round(sum(result.get("execution_time") or 0 for result in found), 3),
+        "status": worst(result["status"] for result in own),
+        "execution_time": round(sum(result.get("execution_time") or 0 for result in own), 3),
         **artifact,
-        "results": [{k: v for k, v in result.items() if k != "compiled_code"} for result in found],
+        "results": [{k: v for k, v in result.items() if k != "compiled_code"} for result in own],
     }
 
 
 def worst(statuses: Iterable[str]) -> str:
-    """The worst of these statuses of dbt's; `success` where none of them is bad."""
-    found = set(statuses)
-    return next((status for status in STATUSES if status in found), "success")
+    """The worst of these dbt statuses; `success` if none of them is bad."""
+    present = set(statuses)
+    return next((status for status in STATUSES if status in present), "success")
 
 
 def message(result: Result) -> str:
-    """What dbt, or the database, says of a node, without the places of a folder that is gone."""
+    """The message of dbt or of the database, without paths in the try's removed folder."""
     if "criteria" in result:
         return _freshness(result)
-    said = without_cut_line(str(result.get("message") or result.get("error") or result["status"]))
-    lines = said.splitlines()
+    text = without_cut_line(str(result.get("message") or result.get("error") or result["status"]))
+    lines = text.splitlines()
     return "\n".join(line for line in lines if not line.strip().startswith("compiled code at "))
 
 
-def without_cut_line(said: str) -> str:
-    """The message without a line of the query that Postgres has cut off: what is secret in it would
-    be known by nobody who looks for the whole of it.
+def without_cut_line(text: str) -> str:
+    """The message without the line of the query that Postgres shortened.
+
+    The line may hold one half of a secret, and masking finds only whole secrets.
     """
-    return re.sub(_CUT, "", said) if "LINE" in said else said
+    return re.sub(_CUT, "", text) if "LINE" in text else text
 
 
 def _freshness(result: Result) -> str:
@@ -100,7 +101,7 @@ def _freshness(result: Result) -> str:
 
 
 def missing_result(unique_id: str, status: str, why: str | None = None) -> dict[str, Any]:
-    """What dbt writes of a node that it did not come to, or that ended without its knowledge."""
+    """The result that dbt writes for a node that it did not start, or that ended without it."""
     return {"status": status, "unique_id": unique_id, "message": why, **_EMPTY}
 
 
@@ -110,69 +111,68 @@ def merge(
     args: Mapping[str, Any],
     run: str,
 ) -> dict[str, dict[str, Any]]:
-    """One artifact of each kind out of the tasks' XComs (see `small`) and results of `others`.
+    """One artifact of each kind, from the XComs of tasks (`as_xcom`) and the results `others`.
 
-    `run_results` is always among them, and is what one `dbt build` with `args` would have left;
-    `run` names the DAG run. A node that was run several times, as hooks are, is told of once: as
-    it failed, if it did, else as it was the last time.
+    There is always a `run_results`: what one `dbt build` with `args` would write. `run` names the
+    DAG run. A node that ran several times, as hooks may, keeps its failure, else its last result.
     """
     kinds = {record["artifact"] for record in records} | {RUN_RESULTS}
     artifacts = {}
     for kind in sorted(kinds):
         own = [record for record in records if record["artifact"] == kind]
-        found: dict[str, Result] = {}
+        by_node: dict[str, Result] = {}
         for result in (result for record in own for result in record["results"]):
-            before = found.get(result["unique_id"])
+            before = by_node.get(result["unique_id"])
             if not before or before["status"] not in FAILED:
-                found[result["unique_id"]] = result
+                by_node[result["unique_id"]] = result
         if kind == RUN_RESULTS:
-            found |= {other["unique_id"]: other for other in others}
-            found = {key: {"compiled_code": None, **result} for key, result in found.items()}
+            by_node |= {other["unique_id"]: other for other in others}
+            by_node = {key: {"compiled_code": None, **result} for key, result in by_node.items()}
         artifacts[kind] = {
             "metadata": _metadata(own, kind, run),
-            "results": list(found.values()),
-            "elapsed_time": _elapsed(found.values()),
+            "results": list(by_node.values()),
+            "elapsed_time": _elapsed(by_node.values()),
             **({"args": {"which": "build", **args}} if kind == RUN_RESULTS else {}),
         }
     return artifacts
 
 
-def with_run_relations(manifest: Mapping[str, Any], found: Iterable[Result]) -> dict[str, Any]:
-    """The manifest with the databases and schemas of the run that left these results.
+def with_run_relations(manifest: Mapping[str, Any], ran: Iterable[Result]) -> dict[str, Any]:
+    """The manifest with the databases and schemas of the run that has these results.
 
-    A manifest that is built without a warehouse may have other names, and `--defer` would look for
-    relations there. A node without a result moves as the others of its schema did.
+    A manifest built without a warehouse may have other names, and `--defer` would look for
+    relations there. A node without a result moves with the other nodes of its schema.
     """
     nodes = manifest.get("nodes") or {}
     own, moved = {}, defaultdict(set)
-    for result in found:
+    for result in ran:
         names = _names(result.get("relation_name") or "")
         if len(names) == 3 and (node := nodes.get(result["unique_id"])):
             own[result["unique_id"]] = names
             moved[node["database"], node["schema"]].add(names[:2])
-    placed = {}
+    renamed = {}
     for unique_id, node in nodes.items():
         targets = moved.get((node["database"], node["schema"]), ())
         names = own.get(unique_id) or (next(iter(targets)) if len(targets) == 1 else ())
-        placed[unique_id] = node | dict(zip(("database", "schema", "alias"), names, strict=False))
-    return dict(manifest) | {"nodes": placed}
+        renamed[unique_id] = node | dict(zip(("database", "schema", "alias"), names, strict=False))
+    return dict(manifest) | {"nodes": renamed}
 
 
 def _names(relation: str) -> tuple[str, ...]:
-    """The parts of a relation's name, without the quotes of Postgres, BigQuery or SQL Server."""
+    """The parts of a relation name, without the quotes of Postgres, BigQuery or SQL Server."""
     return tuple("".join(parts).replace('""', '"') for parts in re.findall(_NAME, relation))
 
 
 def _metadata(records: Sequence[Mapping[str, Any]], kind: str, run: str) -> dict[str, Any]:
-    """That of the command that ended last, with the start of the one that began first."""
+    """The metadata of the command that ended last, with the start time of the first command."""
     if not records:
         version = "run-results/v6" if kind == RUN_RESULTS else "sources/v3"
         schema = f"https://schemas.getdbt.com/dbt/{version}.json"
         return {"dbt_schema_version": schema, "invocation_id": _invocation(run), "env": {}}
     every = [record["metadata"] for record in records]
-    began = [one["invocation_started_at"] for one in every if one.get("invocation_started_at")]
+    began = [own["invocation_started_at"] for own in every if own.get("invocation_started_at")]
     return {
-        **max(every, key=lambda one: one["generated_at"]),
+        **max(every, key=lambda own: own["generated_at"]),
         "invocation_id": _invocation(run),
         **({"invocation_started_at": min(began)} if began else {}),
     }
@@ -183,13 +183,13 @@ def _invocation(run: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, run))
 
 
-def _elapsed(found: Iterable[Result]) -> float:
+def _elapsed(ran: Iterable[Result]) -> float:
     """Seconds from the first start to the last end."""
-    steps = [step for result in found for step in result.get("timing") or ()]
+    steps = [step for result in ran for step in result.get("timing") or ()]
     began = [_instant(step["started_at"]) for step in steps if step.get("started_at")]
     ended = [_instant(step["completed_at"]) for step in steps if step.get("completed_at")]
     return (max(ended) - min(began)).total_seconds() if began and ended else 0.0
 
 
 def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 does not parse Z

@@ -1,11 +1,11 @@
 """The last task of a DAG run: one run_results.json of all its tasks, with the manifest beside it.
 
-It comes after the leaves of the graph, whatever became of them, and fails if any task failed:
-Airflow goes by the leaves of a run, so a last task that succeeds would hide a failure. A leaf may
-be given up while another branch is still at work; then this task waits, without holding a slot.
+It runs after the leaves of the graph, in whatever state they ended, and fails if any task failed:
+Airflow takes a run's state from its leaves, so a last task that succeeds would hide a failure. A
+leaf may be upstream_failed while another branch still runs; then this task waits, without a slot.
 
-It is no teardown: of a run that a person marks as failed, Airflow would skip all but this task, and
-then go by those that were skipped, which is a success.
+It is no teardown: if a person marks a run as failed, Airflow skips all tasks but the teardown, and
+then takes the run's state from the skipped tasks, which is a success.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Results = Mapping[str, Mapping[str, Any]]
 """The artifacts of a run by kind (see `results.merge`)."""
 
 DOC = """
-Merges what dbt said in all tasks of the run into one `run_results.json`, as one `dbt build` would
-have left it, and puts it beside the run's manifest where `DBT_RUNS` says. Its XCom is the summary
-of the run. It fails if any task failed, so that the run is not taken for a good one.
+Merges dbt's results of all tasks of the run into one `run_results.json`, as one `dbt build` would
+write it, and puts it with the run's manifest into `DBT_RUNS`. Its XCom is the summary of the run.
+It fails if any task failed: the run is then failed, too.
 """
 
 
@@ -60,26 +60,26 @@ class RunResults(BaseSensorOperator):
     def poke(self, context: Any) -> PokeReturnValue | bool:
         ti = context["ti"]
         states = task_states(ti)
-        if still := unfinished_tasks(states):
-            self.log.info("Still at work: %s", failures.shorten(still))
+        if waiting := unfinished_tasks(states):
+            self.log.info("Still at work: %s", failures.shorten(waiting))
             return False
-        told = write_results(ti, states, context["params"])
-        text = "\n".join(summary_lines(told))
+        run = write_results(ti, states, context["params"])
+        text = "\n".join(summary_lines(run))
         if failed := sorted(task_id for task_id, state in states.items() if state == "failed"):
-            ti.xcom_push("return_value", told)
+            ti.xcom_push("return_value", run)
             raise AirflowFailException(
                 f"{len(failed)} of {len(states)} tasks failed: {failures.shorten(failed)}\n{text}"
             )
         self.log.info("%s", text)
-        return PokeReturnValue(is_done=True, xcom_value=told)
+        return PokeReturnValue(is_done=True, xcom_value=run)
 
 
 def add_summary_task(dag: DAG) -> None:
-    """Adds the last task to a DAG, after those that nothing waits for; not in another's process."""
+    """Adds the last task to a DAG, after its leaves; not in the process of another task."""
     if get_parsing_context().task_id not in (None, TASK_ID):
         return
     leaves = [task for task in dag.tasks if not task.downstream_task_ids]
-    # Without what other tasks call at a failure: they have told of it by then.
+    # Without callbacks: the task that failed has already sent its alert.
     last = RunResults(task_id=TASK_ID, dag=dag, on_failure_callback=None, on_success_callback=None)
     for leaf in leaves:
         leaf.downstream_task_ids.add(TASK_ID)
@@ -87,7 +87,7 @@ def add_summary_task(dag: DAG) -> None:
 
 
 def task_states(ti: Any, later: Collection[str] = ()) -> dict[str, str | None]:
-    """The state of each task of the run, by its id, but of `ti` and of those that come `later`."""
+    """The state of each task of the run, by task id, without `ti` and the tasks in `later`."""
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     left_out = {ti.task_id, *later}
     return {task_id: state for task_id, state in states.items() if task_id not in left_out}
@@ -101,7 +101,7 @@ def unfinished_tasks(states: Mapping[str, str | None]) -> list[str]:
 def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the results of the run of `ti`, whose other tasks ended in these states.
 
-    Returns its summary, and where they are.
+    Returns the run's summary, with the folder of the results.
     """
     config = settings.load()
     manifest = find.find_manifest(config, may_be_old=True)
@@ -112,8 +112,8 @@ def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]
     files["manifest.json"] = json.dumps(
         results.with_run_relations(json.loads(manifest.read_bytes()), ran)
     )
-    place = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
-    return summary(artifacts) | {"place": place}
+    folder = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
+    return summary(artifacts) | {"folder": folder}
 
 
 def merge_results(
@@ -123,85 +123,84 @@ def merge_results(
     records: Mapping[str, Mapping[str, Any]],
     entered: Mapping[str, Any],
 ) -> Results:
-    """The results of the run of `ti`, of whose tasks these are the states and the XComs."""
+    """The results of the run of `ti`, from the states and the XComs (`records`) of its tasks."""
     others = missing_results(planned, states, records)
     run = f"{ti.dag_id}/{ti.run_id}"
     return results.merge(list(records.values()), others, build_arguments(entered), run)
 
 
 def pull_results(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """The XCom of each task that has run and left one, by task id."""
+    """By task id, the XCom of each task that ran and has one."""
     ran = [task_id for task_id, state in states.items() if state in ("success", "failed")]
-    found = ti.xcom_pull(task_ids=ran, map_indexes=-1)
-    return {task_id: one for task_id, one in zip(ran, found, strict=True) if one}
+    xcoms = ti.xcom_pull(task_ids=ran, map_indexes=-1)
+    return {task_id: xcom for task_id, xcom in zip(ran, xcoms, strict=True) if xcom}
 
 
 def missing_results(
     planned: Iterable[Task], states: Mapping[str, str], records: Mapping[str, Any]
 ) -> list[results.Result]:
-    """What dbt would say of the nodes that were held back, and of those whose task was lost."""
-    found = []
+    """Results for the nodes that were held back, and for the nodes of tasks that were lost."""
+    missing = []
     for task in planned:
         state = states.get(task.id)
         if state == "upstream_failed":
-            found += [results.missing_result(node, "skipped") for node in task.nodes]
+            missing += [results.missing_result(node, "skipped") for node in task.nodes]
         elif state == "failed" and task.id not in records:
             why = f"The task {task.id} ended without a result of dbt; its log says why."
-            found += [results.missing_result(node, "error", why) for node in task.nodes]
-    return found
+            missing += [results.missing_result(node, "error", why) for node in task.nodes]
+    return missing
 
 
 def build_arguments(entered: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the one `dbt build` that the run stands for: `dbt retry` uses them again."""
+    """The options of the one `dbt build` that equals the run: `dbt retry` uses them again."""
     names = ("target", "full_refresh", "event_time_start", "event_time_end")
-    given = {name: entered[name] for name in names if entered.get(name)}
+    options = {name: entered[name] for name in names if entered.get(name)}
     words = (*params.selection_arguments(entered), *params.command_arguments("build", entered))
-    return given | {
+    return options | {
         "vars": entered.get("vars") or {},
         "invocation_command": " ".join(("dbt build", *words)),
     }
 
 
 def summary(artifacts: Results) -> dict[str, Any]:
-    """The run in short: the worst status, how many nodes have which, and what is not as it should
-    be, with dbt's message.
+    """The run in short: the worst status, the number of nodes by status, and dbt's message for
+    each failure and each warning.
     """
-    found = [result for artifact in artifacts.values() for result in artifact["results"]]
-    told = [result for result in found if result["status"] in {*results.FAILED, "warn"}]
+    every = [result for artifact in artifacts.values() for result in artifact["results"]]
+    failed = [result for result in every if result["status"] in results.FAILED]
+    warned = [result for result in every if result["status"] == "warn"]
     return {
-        "status": results.worst(result["status"] for result in found),
-        "nodes": dict(Counter(result["status"] for result in found).most_common()),
-        "failed": {
-            r["unique_id"]: results.message(r) for r in told if r["status"] in results.FAILED
-        },
-        "warnings": {r["unique_id"]: results.message(r) for r in told if r["status"] == "warn"},
+        "status": results.worst(result["status"] for result in every),
+        "nodes": dict(Counter(result["status"] for result in every).most_common()),
+        "failed": {result["unique_id"]: results.message(result) for result in failed},
+        "warnings": {result["unique_id"]: results.message(result) for result in warned},
     }
 
 
-def summary_lines(told: Mapping[str, Any]) -> list[str]:
+def summary_lines(run: Mapping[str, Any]) -> list[str]:
     """A summary as lines of a log."""
     return [
-        ", ".join(f"{count} {status}" for status, count in told["nodes"].items()),
-        *(f"failed: {node}: {said}" for node, said in told["failed"].items()),
-        *(f"warning: {node}: {said}" for node, said in told["warnings"].items()),
-        f"The results: {told['place']}",
+        ", ".join(f"{count} {status}" for status, count in run["nodes"].items()),
+        *(f"failed: {node}: {message}" for node, message in run["failed"].items()),
+        *(f"warning: {node}: {message}" for node, message in run["warnings"].items()),
+        f"The results: {run['folder']}",
     ]
 
 
 def write_files(runs: str, dag_id: str, run_id: str, files: Mapping[str, str], kept: int) -> str:
-    """Writes the files of a run below `runs`, and as those of the latest run; returns the place.
+    """Writes the files of a run below `runs`, and again as `latest`; returns the run's folder.
 
-    Of each DAG, the folders of the last `kept` runs stay.
+    The folders of the last `kept` runs of the DAG stay, older ones are removed.
     """
-    from airflow.sdk import ObjectStoragePath  # it takes a while to import
+    from airflow.sdk import ObjectStoragePath  # slow to import
 
     folder = ObjectStoragePath(runs if "://" in runs else f"file://{runs}") / f"dag_id={dag_id}"
-    # As in Airflow's own log folders; quoted, since a run id may be anything.
+    # As in Airflow's own log folders; quoted, since a run id may hold any character.
     own = folder / f"run_id={quote(run_id, safe=':+')}"
-    for place in (own, folder / LATEST):
-        place.mkdir(parents=True, exist_ok=True)
+    for written in (own, folder / LATEST):
+        written.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (place / name).write_text(text)
+            (written / name).write_text(text)
     old = sorted(folder.glob("run_id=*/run_results.json"), key=lambda file: file.stat().st_mtime)
     for file in old[: -max(kept, 1)]:
         file.parent.rmdir(recursive=True)
