@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from include.engine.plan import meta
-from include.engine.settings import ROOT, Settings, SettingsError, load, table
+from include.engine.settings import ROOT, SettingsError, load
 
 
 def test_without_any_variable_every_path_lies_in_the_project():
@@ -37,16 +36,6 @@ def test_a_value_of_the_wrong_kind_is_named(variable, value, message):
     assert str(error.value) == message
 
 
-def test_every_setting_is_in_the_readme_with_its_default_and_meaning():
-    readme = (ROOT / "README.md").read_text()
-    rows = [
-        f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
-        for name, default, meaning in table()
-    ]
-    assert [row for row in rows if row not in readme] == []
-    assert len(rows) == len(Settings._fields)
-
-
 def test_nothing_else_reads_the_environment():
     """`os.environ` stands in settings.py, and where a child process is given its environment.
 
@@ -61,10 +50,3 @@ def test_nothing_else_reads_the_environment():
     assert reads == {
         f"include/engine/{name}.py" for name in ("settings", "run/operator", "manifest/build")
     }
-
-
-def test_every_key_of_meta_airflow_is_in_the_readmes_table():
-    readme = (ROOT / "README.md").read_text()
-    keys = (*meta.KEYS, *meta.OF_OTHERS, *meta.SECTIONS)
-    rows = [line.split(" | ")[0] for line in readme.splitlines() if line.startswith("| `meta")]
-    assert sorted(re.findall(r"`meta\.airflow\.(\w+)`", "".join(rows))) == sorted(keys)

@@ -1,0 +1,133 @@
+"""README.md and docs/ name only what exists, and name all that a reader should find."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include.engine.plan import meta
+from include.engine.settings import ROOT, Settings, table
+
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MAKEFILE = (ROOT / "Makefile").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
+
+FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+MAKE = re.compile(r"""\bmake((?: +(?:[A-Z]+=(?:'[^']*'|"[^"]*"|\S*)|[a-z][a-z-]*))+)""")
+VARIABLE = re.compile(r"(?<![\w.])(?:DBT|WAREHOUSE)_[A-Z][A-Z_]*[A-Z]\b(?![…*])")
+# Paths of the repository. What is made here (.dbt, .airflow) is in no clone.
+FOLDERS = "dags|dev|docs|include|plugins|scripts|tests|.ci|.github"
+PATH = re.compile(
+    rf"(?<![\w./:*-])((?:{FOLDERS})/[\w./-]*|requirements[\w-]*\.(?:in|txt)|packages\.txt"
+    r"|\.env\.example|Dockerfile|Makefile|docker-compose[\w.-]*|CHANGELOG\.md|README\.md)"
+    r"(?![\w*/…-])"
+)
+SOURCES = ("dags", "include", "plugins", "scripts")
+
+
+def code(page: Path) -> Iterator[str]:
+    """The text of every code block and code span of the page."""
+    text = page.read_text()
+    yield from (match[3] for match in FENCED.finditer(text))
+    yield from INLINE.findall(FENCED.sub("", text))
+
+
+def make_commands(page: Path) -> Iterator[str]:
+    """Each verb (`run`) and each option (`PORT=`) that code on the page gives to make."""
+    for snippet in code(page):
+        for arguments in MAKE.findall(snippet):
+            names = re.sub(r"""=('[^']*'|"[^"]*"|\S*)""", "=", arguments)
+            yield from names.split()
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of the page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def known_variables() -> set[str]:
+    """The environment variables that the project's files name, and those of dbt's command line."""
+    files = [file for name in SOURCES for file in (ROOT / name).rglob("*") if file.is_file()]
+    files += [ROOT / "Dockerfile", ROOT / "docker-compose.override.yml", ROOT / "Makefile"]
+    files += (ROOT / ".dbt/venv").glob("lib/python*/site-packages/dbt/cli/params.py")
+    texts = (file.read_text(errors="ignore") for file in files)
+    return {name for text in texts for name in re.findall(r"\b(?:DBT|WAREHOUSE)_[A-Z_]+", text)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_verb_and_option_of_make_exists(page):
+    verbs = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+    options = {f"{name}=" for name in re.findall(r"\b[A-Z][A-Z_]+\b", MAKEFILE)}
+    assert set(make_commands(page)) - verbs - options == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_environment_variable_exists(page):
+    assert set(VARIABLE.findall(page.read_text())) - known_variables() == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_path_exists(page):
+    paths = {path.rstrip(".") for snippet in code(page) for path in PATH.findall(snippet)}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_link_leads_somewhere(page):
+    text = FENCED.sub("", page.read_text())
+    links = {(page.parent / file if file else page, anchor) for file, anchor in LINK.findall(text)}
+    lost = [
+        f"{file}#{anchor}"
+        for file, anchor in sorted(links)
+        if not file.exists() or (anchor and anchor not in slugs(file))
+    ]
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_block_of_python_compiles(page):
+    for _, language, block in FENCED.findall(page.read_text()):
+        if language == "python":
+            compile(block, page.name, "exec")
+
+
+def test_each_page_is_linked_from_another():
+    linked = {
+        (page.parent / file).resolve()
+        for page in PAGES
+        for file, _ in LINK.findall(page.read_text())
+        if file and (page.parent / file).resolve() != page
+    }
+    assert [page.name for page in PAGES[1:] if page not in linked] == []
+
+
+def test_each_public_verb_is_explained():
+    public = set(re.findall(r"^([a-z-]+):.*##", MAKEFILE, re.MULTILINE))
+    explained = {name for page in PAGES for name in make_commands(page)}
+    assert public - explained - {"help"} == set()
+
+
+def test_each_setting_is_in_the_table_with_its_default_and_meaning():
+    rows = [
+        f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
+        for name, default, meaning in table()
+    ]
+    assert [row for row in rows if row not in CONFIGURATION] == []
+    assert len(rows) == len(Settings._fields)
+
+
+def test_each_key_of_meta_airflow_is_in_the_table():
+    lines = CONFIGURATION.splitlines()
+    names = "".join(line.split(" | ")[0] for line in lines if line.startswith("| `meta"))
+    keys = (*meta.KEYS, *meta.OF_OTHERS, *meta.SECTIONS)
+    assert sorted(re.findall(r"`meta\.airflow\.(\w+)`", names)) == sorted(keys)
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 170
