@@ -11,104 +11,109 @@ PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
 SCHEDULED := $(addprefix dev/tests/scheduled/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py hooks.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
-DBT_PINS := requirements-dbt.txt
-AIRFLOW_PINS := requirements-dev.txt
-# Pins are as of this day: `make pins` gives the same files until it is moved on.
+# Pins are of this day: `make pins` writes the same files until the day is changed here.
 PINS_OF := 2026-11-15
-COMPILE = $(or $(UV),uv) pip compile --quiet --upgrade --universal --python-version 3.10 \
+OWN_UV := .airflow/uv
+FOUND_UV = $(or $(UV),$(shell command -v uv),$(OWN_UV)/bin/uv)
+COMPILE = --quiet pip compile --upgrade --universal --python-version 3.10 \
 	--exclude-newer $(PINS_OF) --custom-compile-command "make pins"
 
 # Another Python's variables would reach into the environments made here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean dbt peers browser airflow
+.PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
-run: airflow dbt ## run the DAG once on a Postgres of its own, and show what came of it (DAG=id TIMEOUT=seconds)
+run: airflow-venv dbt-venv ## run the DAG once on a Postgres of its own, and show what came of it (DAG=id TIMEOUT=seconds)
 	@$(AIRFLOW) -m scripts.local run $(if $(DAG),--dag $(DAG)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
 
-up: airflow dbt ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above)
+up: airflow-venv dbt-venv ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above)
 	@$(AIRFLOW) -m scripts.local up $(if $(PORT),--port $(PORT))
 
 down: ## stop what `make up` started
 	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; else echo Nothing is running.; fi
 
-psql: airflow ## look into the warehouse (SQL='select ...': one statement)
+psql: airflow-venv ## look into the warehouse (SQL='select ...': one statement)
 	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(SCHEDULED))
 
-test-warm: airflow dbt ## test the warm dbt, against the cold one and a real Postgres
+test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and a real Postgres
 	@$(PYTEST) dev/tests/warm
 
-test-quick: airflow manifest ## the tests that need no database
+test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled warm oracle image browser)
 
-test-scheduled: airflow dbt ## runs that fail and are mended, have params, leave results, or are interrupted
+test-scheduled: airflow-venv dbt-venv ## runs that fail and are mended, have params, leave results, or are interrupted
 	@$(PYTEST) $(SCHEDULED)
 
-test-browser: airflow manifest browser ## drive Airflow's UI with a real browser: what a person sees
+test-browser: airflow-venv manifest browser-venv ## drive Airflow's UI with a real browser: what a person sees
 	@$(BROWSER) $(PYTEST) dev/tests/browser
 
-screenshots: airflow manifest browser ## renew the README's pictures with that browser
+screenshots: airflow-venv manifest browser-venv ## renew the README's pictures with that browser
 	@$(BROWSER) SCREENSHOTS=.github/pictures $(PYTEST) dev/tests/browser/test_ui.py
 
-oracle: airflow dbt ## compare the plan with `dbt build` on generated projects (PROJECTS=200)
+oracle: airflow-venv dbt-venv ## compare the plan with `dbt build` on generated projects (PROJECTS=200)
 	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/oracle
 
 image: ## build the image as the Astro CLI would, and say how large it is
 	@docker build -t dbt-airflow . && docker image inspect --format '{{.Size}} bytes' dbt-airflow
 
-image-test: airflow ## build, start and test the image in real containers (FAULTS=no: nothing is broken)
+image-test: airflow-venv ## build, start and test the image in real containers (FAULTS=no: nothing is broken)
 	@$(PYTEST) dev/tests/image $(if $(filter no,$(FAULTS)),-k "not ($(FAULT_TESTS))")
 
 bench: bench-planning bench-warm bench-file bench-peers ## measure everything (an hour or two)
 
-bench-planning: airflow ## measure planning
+bench-planning: airflow-venv ## measure planning
 	@$(AIRFLOW) -m dev.benchmarks.planning
 
-bench-peers: peers dbt ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS="20 50")
+bench-peers: peers-venv dbt-venv ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS="20 50")
 	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_run --models $(MODELS)
 
-bench-file: peers ## measure the DAG file beside those of Cosmos and of the plain way
+bench-file: peers-venv ## measure the DAG file beside those of Cosmos and of the plain way
 	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_file
 
-bench-warm: airflow dbt ## measure one dbt command, cold and warm, at 50, 1,000 and 4,000 models
+bench-warm: airflow-venv dbt-venv ## measure one dbt command, cold and warm, at 50, 1,000 and 4,000 models
 	@$(AIRFLOW) -m dev.benchmarks.warm_command
 
-manifest: dbt ## have dbt compile the project, without a database
+manifest: dbt-venv ## have dbt compile the project, without a database
 	@sh scripts/python -m include.engine.manifest.build
 
-lint: airflow ## check style and common mistakes
+lint: airflow-venv ## check style and common mistakes
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 
-format: airflow ## mend what lint can mend
+format: airflow-venv ## mend what lint can mend
 	@$(AIRFLOW) -m ruff check --fix .
 	@$(AIRFLOW) -m ruff format .
 
-pins: ## renew requirements-*.txt out of requirements-*.in (needs uv)
-	@echo dbt-core-experimental-parser | $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o $(DBT_PINS)
-	@$(COMPILE) requirements-dev.in -o $(AIRFLOW_PINS)
-	@$(COMPILE) requirements-browser.in -o requirements-browser.txt
-	@sh scripts/python dev/check_wheels.py --uv $(or $(UV),uv)
+pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here and in dev/
+	@echo dbt-core-experimental-parser | "$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o requirements-dbt.txt
+	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-dev.in -o requirements-dev.txt
+	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
+	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
 
 clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
 	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; fi
 	rm -rf .dbt/[!.]* .airflow
 
-dbt:
-	@sh scripts/python scripts/venv.py .dbt/venv $(DBT_PINS)
+# The environments. What they are made of decides whether they are made again.
 
-peers: airflow
-	@sh scripts/python scripts/venv.py .airflow/bench requirements-bench.txt
+dbt-venv:
+	@sh scripts/python scripts/venv.py .dbt/venv requirements-dbt.txt
 
-browser:
-	@sh scripts/python scripts/venv.py .airflow/browser requirements-browser.txt
+airflow-venv:
+	@sh scripts/python scripts/venv.py .airflow/venv dev/requirements-dev.txt --more requirements.txt --used-by .airflow/run
 
-airflow:
-	@sh scripts/python scripts/venv.py .airflow/venv $(AIRFLOW_PINS) --used-by .airflow/run
+peers-venv: airflow-venv
+	@sh scripts/python scripts/venv.py .airflow/bench dev/requirements-bench.txt
+
+browser-venv:
+	@sh scripts/python scripts/venv.py .airflow/browser dev/requirements-browser.txt
+
+own-uv:
+	@[ -n "$(UV)" ] || command -v uv >/dev/null || sh scripts/python scripts/venv.py $(OWN_UV) dev/requirements-uv.txt

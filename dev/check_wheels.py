@@ -4,7 +4,7 @@ A pin without a wheel would be compiled on the user's machine: minutes, a compil
 error. Nothing is downloaded but metadata. Needs uv, because pip judges `; python_version` markers
 by the Python it runs on and not by the one it is asked about.
 
-    python3 dev/check_wheels.py                 # all of them: about 40 seconds
+    python3 dev/check_wheels.py                 # about 40 seconds
     python3 dev/check_wheels.py --uv path/to/uv
 """
 
@@ -18,7 +18,12 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-PINS = ("requirements-dbt.txt", "requirements-dev.txt", "requirements-browser.txt")
+PINS = (
+    "requirements-dbt.txt",
+    "dev/requirements-dev.txt",
+    "dev/requirements-browser.txt",
+    "dev/requirements-uv.txt",
+)
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 # glibc 2.28 is Debian 10, RHEL 8 and everything younger; the Astro Runtime is Debian 12 or later.
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
@@ -53,7 +58,7 @@ def main() -> int:
     parser.add_argument("--uv", default="uv", help="the uv program (default: the one on PATH)")
     uv = parser.parse_args().uv
     if shutil.which(uv) is None:
-        print(f"No program {uv!r}. Install it with: pip install uv", file=sys.stderr)
+        print(f"No program {uv!r}. Install it with: make own-uv", file=sys.stderr)
         return 2
     faults = without_wheels(uv)
     print("\n".join(faults) if faults else "Every pin has a wheel.")

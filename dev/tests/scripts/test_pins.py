@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,15 +29,18 @@ def test_everything_is_pinned_and_no_index_or_path_is_named(name):
     assert not re.search(r"://|index|file:|/tmp|/home|/root", (ROOT / name).read_text())
 
 
-@pytest.mark.parametrize("name", ["requirements-dbt", "requirements-dev", "requirements-browser"])
+ASKED = ("requirements-dbt", "dev/requirements-dev", "dev/requirements-browser")
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_what_is_asked_for_is_pinned(name):
     asked = {re.match(r"[\w-]+", line)[0] for line in pins(f"{name}.in")}
     assert asked <= {line.partition("==")[0] for line in pins(f"{name}.txt")}
 
 
 def test_every_dependency_has_its_reason_beside_it():
-    for name in ("requirements-dbt.in", "requirements-dev.in", "requirements-browser.in"):
-        assert [line for line in pins(name) if not re.search(r"  # \w+", line)] == []
+    for name in ASKED:
+        assert [line for line in pins(f"{name}.in") if not re.search(r"  # \w+", line)] == []
 
 
 def test_the_unused_parser_is_left_out():
@@ -70,7 +76,7 @@ def test_an_environment_is_kept_while_it_is_what_is_wanted(made):
 
 
 @pytest.mark.parametrize("changed", ["pins", "folder"])
-def test_an_environment_of_other_pins_or_another_place_is_made_anew(made, changed):
+def test_an_environment_of_other_pins_or_another_folder_is_made_again(made, changed):
     folder, wanted = made
     assert not venv.is_made(folder, wanted | {changed: "other"}, any_python=True)
 
@@ -81,7 +87,62 @@ def test_another_python_matters_only_when_one_was_asked_for(made):
     assert not venv.is_made(folder, wanted | {"python": "3.14.0"}, any_python=False)
 
 
-def test_an_environment_that_was_interrupted_or_has_lost_its_python_is_made_anew(made):
+def test_an_environment_is_made_again_when_the_user_lists_another_package(made):
+    folder, wanted = made
+    pins, more = folder.with_name("pins.txt"), folder.with_name("requirements.txt")
+    assert venv.requirements(more) == []
+    more.write_text("# none\n")
+    assert venv.requirements(more) == []
+    more.write_text("# none\n\n  httpx ; python_version > '3'\n")
+    other = venv.made_of(pins, folder, more)
+    assert other == wanted | {"more": "httpx ; python_version > '3'"}
+    assert not venv.is_made(folder, other, any_python=True)
+
+
+@pytest.fixture
+def index(tmp_path) -> Path:
+    """A folder of wheels: two versions of `pinned`, and `extra`, which depends on `pinned`."""
+    for name, version, more in (
+        ("pinned", "1.0", ""),
+        ("pinned", "2.0", ""),
+        ("extra", "1.0", "Requires-Dist: pinned\n"),
+    ):
+        info = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(tmp_path / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+            about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
+            wheel.writestr(f"{info}/METADATA", about)
+            wheel.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            wheel.writestr(f"{info}/RECORD", "")
+    return tmp_path
+
+
+def make_venv(index: Path, listed: str, tool: str) -> subprocess.CompletedProcess:
+    """Runs scripts/venv.py with the pin `pinned==1.0` and `listed` in requirements.txt."""
+    (index / "pins.txt").write_text("pinned==1.0\n")
+    (index / "requirements.txt").write_text(listed)
+    folders = {f"{name}_FIND_LINKS": str(index) for name in ("UV", "PIP")}
+    environ = os.environ | folders | {"UV_NO_INDEX": "1", "PIP_NO_INDEX": "1", "UV": tool}
+    command = [sys.executable, str(ROOT / "scripts" / "venv.py"), "a venv", "pins.txt"]
+    command += ["--more", "requirements.txt"]
+    return subprocess.run(command, cwd=index, env=environ, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("tool", ["", *filter(None, [shutil.which("uv")])])
+def test_what_the_user_lists_is_installed_within_the_pins(index, tool):
+    done = make_venv(index, "extra\n", tool)
+    assert done.returncode == 0, done.stderr
+    program = "import extra, pinned; print(extra.VERSION, pinned.VERSION)"
+    found = subprocess.run(["a venv/bin/python", "-c", program], cwd=index, capture_output=True)
+    assert found.stdout == b"1.0 1.0\n"
+    done = make_venv(index, "pinned==2.0\n", tool)
+    assert done.returncode == 1
+    assert done.stderr.endswith("requirements.txt has to fit the pins of pins.txt.\n")
+
+
+def test_an_environment_that_was_interrupted_or_has_lost_its_python_is_made_again(made):
     folder, wanted = made
     (folder / "bin" / "python").unlink()
     assert not venv.is_made(folder, wanted, any_python=True)
@@ -124,6 +185,12 @@ def test_every_verb_has_a_line_of_help():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
     helped = re.findall(r"^([a-z-]+):.* ## \S", makefile, re.M)
-    assert set(phony) - set(helped) == {"dbt", "peers", "browser", "airflow"}
+    assert set(phony) - set(helped) == {
+        "airflow-venv",
+        "dbt-venv",
+        "peers-venv",
+        "browser-venv",
+        "own-uv",
+    }
     output = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True).stdout
     assert re.findall(r"^  make (\S+)", output, re.M) == helped
