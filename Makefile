@@ -25,6 +25,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
+	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
 run: airflow-venv dbt-venv ## run the DAG once on a Postgres of its own, and show what came of it (DAG=id TIMEOUT=seconds)
