@@ -1,9 +1,11 @@
-"""The plan as a file beside the manifest, kept by the first parse for those that follow: Airflow
-parses the DAG file again in every task process, and there only one task of the plan is asked for.
+"""The plan as a file beside the manifest. The first parse writes it, later parses read it.
 
-After a first line that says what the plan was made from come, for each DAG, a line of JSON about it
-and one for each of its tasks. A plan of another manifest, of other options or of another version of
-this project is not used.
+Airflow parses the DAG file in every task process, and such a process needs one task of the plan.
+
+The first line says what the plan was made from: a plan of another manifest, of other options or of
+another version of this project is not used. Each further line is `<DAG id> TAB <task id> TAB
+<JSON>`, with an empty task id in the line of the DAG itself. Ids hold no tab and no line break, and
+JSON writes both as escapes: so the line of one task is found without decoding the others.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +25,13 @@ from include.engine.plan.records import Asset, Dag, DagRequest, Options, Schedul
 from include.engine.settings import Settings
 
 NAME = "plan.jsonl"
-# dbt writes `metadata` first, with an id of the invocation: the head, the size and the time tell
-# one manifest from another without reading it.
+# dbt writes `metadata` first, with an id of the invocation. Head, size and time are enough to tell
+# one manifest from another.
 _HEAD_BYTES = 4096
 
-_HERE = Path(__file__).parent
+_PLAN = Path(__file__).parent
 
-MADE_BY = (*sorted(_HERE.glob("*.py")), _HERE.with_name("manifest") / "records.py")
+MADE_BY = (*sorted(_PLAN.glob("*.py")), _PLAN.with_name("manifest") / "records.py")
 """The code that makes a plan."""
 
 
@@ -54,8 +57,8 @@ def dag_tasks(config: Settings, dag_id: str) -> tuple[Task, ...]:
 
 
 def load_plan(path: Path, options: Options, only: TaskRef | None = None) -> tuple[Dag, ...]:
-    """The plan of the manifest at `path`, or of it the DAG of the one task `only`, with that task
-    alone (or none; () if there is no such DAG).
+    """The plan of the manifest at `path`. With `only`, the DAG of that task with no other task; ()
+    if there is no such DAG.
 
     Raises ManifestError as `manifest.load` and `plan_dags` do.
     """
@@ -64,7 +67,7 @@ def load_plan(path: Path, options: Options, only: TaskRef | None = None) -> tupl
         return kept
     from include.engine.manifest import records
     from include.engine.plan.dags import (
-        plan_dags,  # a task's process, for which a plan is kept, goes without
+        plan_dags,  # a task process finds the plan in the file and does not import this
     )
 
     planned = plan_dags(records.load_manifest(path), options)
@@ -83,7 +86,8 @@ def write_plan(path: Path, options: Options, planned: Iterable[Dag]) -> None:
     """Writes the plan of the manifest at `path` beside it, replacing an older one at once."""
     lines = [_origin(path, options)]
     for dag in planned:
-        lines += [_line_of_dag(dag), *map(_line_of_task, dag.tasks)]
+        lines.append(_line(dag.id, "", dag._replace(tasks=())))
+        lines += [_line(dag.id, task.id, task) for task in dag.tasks]
     unfinished = path.with_name(f".{NAME}-{uuid.uuid4().hex}")
     try:
         unfinished.write_text("\n".join(lines) + "\n")
@@ -93,7 +97,7 @@ def write_plan(path: Path, options: Options, planned: Iterable[Dag]) -> None:
 
 
 def read_plan(path: Path, options: Options, only: TaskRef | None = None) -> tuple[Dag, ...] | None:
-    """What `dags` returns, from the file; None where there is no such plan of this manifest."""
+    """What `load_plan` returns, from the file; None if the file has no plan of this manifest."""
     try:
         text = path.with_name(NAME).read_text()
         if not text.startswith(_origin(path, options) + "\n"):
@@ -101,55 +105,49 @@ def read_plan(path: Path, options: Options, only: TaskRef | None = None) -> tupl
     except OSError:
         return None
     if only is None:
-        return tuple(_dags(text.splitlines()[1:]))
-    start = text.find(f'\n{{"id": {json.dumps(only.dag_id)}, ') + 1
-    if not start:
-        return ()
-    (dag,) = _dags([text[start : text.index("\n", start)]])
-    end = text.find("\n{", start)
-    task = text.find(f"\n[{json.dumps(only.task_id)}, ", start, end if end > 0 else len(text)) + 1
-    found = (_task(text[task : text.index("\n", task)]),) if task else ()
-    return (dag._replace(tasks=found),)
+        return _dags(text.split("\n")[1:-1])
+    return _dags([*_find_line(text, only.dag_id, ""), *_find_line(text, *only)])
 
 
-def _line_of_dag(dag: Dag) -> str:
-    return json.dumps(dag._replace(tasks=())._asdict())
+def _line(dag_id: str, task_id: str, record: Dag | Task) -> str:
+    return f"{dag_id}\t{task_id}\t{json.dumps(record)}"
 
 
-def _line_of_task(task: Task) -> str:
-    return json.dumps(task)
+def _find_line(text: str, dag_id: str, task_id: str) -> list[str]:
+    """The one line of that task, or [] if there is none."""
+    start = text.find(f"\n{dag_id}\t{task_id}\t") + 1
+    return [text[start : text.index("\n", start)]] if start else []
 
 
-def _dags(lines: Iterable[str]) -> Iterator[Dag]:
-    dag, tasks = None, []
+def _dags(lines: Iterable[str]) -> tuple[Dag, ...]:
+    dags: list[Dag] = []
+    tasks: dict[str, list[Task]] = defaultdict(list)
     for line in lines:
-        if line.startswith("["):
-            tasks.append(_task(line))
-            continue
-        if dag:
-            yield dag._replace(tasks=tuple(tasks))
-        dag, tasks = _dag(line), []
-    if dag:
-        yield dag._replace(tasks=tuple(tasks))
+        dag_id, task_id, record = line.split("\t")
+        if task_id:
+            tasks[dag_id].append(_task(record))
+        else:
+            dags.append(_dag(record))
+    return tuple(dag._replace(tasks=tuple(tasks[dag.id])) for dag in dags)
 
 
-def _dag(line: str) -> Dag:
-    found = json.loads(line)
-    dag_id, schedule, requested_by = found["request"]
+def _dag(record: str) -> Dag:
+    """The DAG, without its tasks."""
+    dag_id, (requested_id, schedule, requested_by), awaits, reads, _, hooks = json.loads(record)
     return Dag(
-        id=found["id"],
-        request=DagRequest(dag_id, Schedule(*schedule), requested_by),
-        awaits=tuple(Asset(*asset) for asset in found["awaits"]),
-        reads=tuple(map(tuple, found["reads"])),
+        id=dag_id,
+        request=DagRequest(requested_id, Schedule(*schedule), requested_by),
+        awaits=tuple(Asset(*asset) for asset in awaits),
+        reads=tuple(map(tuple, reads)),
         tasks=(),
-        hooks=found["hooks"],
+        hooks=hooks,
     )
 
 
-def _task(line: str) -> Task:
-    *values, inlets, outlets, doc = json.loads(line)
+def _task(record: str) -> Task:
+    *values, inlets, outlets, doc = json.loads(record)
     plain = (tuple(value) if isinstance(value, list) else value for value in values)
-    assets = (tuple(Asset(*asset) for asset in found) for found in (inlets, outlets))
+    assets = (tuple(Asset(*asset) for asset in listed) for listed in (inlets, outlets))
     return Task(*plain, *assets, doc)
 
 
