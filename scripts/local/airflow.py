@@ -1,4 +1,4 @@
-"""Airflow's services and its metadata database: made ready, started, waited for, stopped."""
+"""Airflow's services and its metadata database: prepare, start, wait for and stop them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def is_migrated(paths: Paths, keys: Mapping[str, str]) -> bool:
-    """Whether the metadata database has the schema of this Airflow, as far as `migrate` left it.
+    """Whether the metadata database is as `migrate` left it for this version of Airflow.
 
-    Airflow itself takes five seconds to find that out.
+    Airflow itself takes five seconds to answer that.
     """
     if not paths.migrated.exists():
         return False
@@ -46,7 +46,7 @@ def is_migrated(paths: Paths, keys: Mapping[str, str]) -> bool:
 
 
 def migrate(paths: Paths, keys: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    """Bring the metadata database to this Airflow's schema.
+    """Bring the metadata database to the schema of this Airflow.
 
     Raises LocalError with the end of the log.
     """
@@ -63,7 +63,7 @@ def migrate(paths: Paths, keys: Mapping[str, str], environment: Mapping[str, str
 
 
 def _versions(paths: Paths, keys: Mapping[str, str]) -> dict[str, str | None]:
-    """Which Airflow this is, and which schema the metadata database has (None: none yet)."""
+    """The version of Airflow, and of the metadata database's schema (None: none yet)."""
     with postgres.cursor(paths, keys, "airflow") as ask:
         ask.execute("select to_regclass('alembic_version') is not null")
         schema = None
@@ -76,10 +76,10 @@ def _versions(paths: Paths, keys: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def end_unfinished_runs(paths: Paths, keys: Mapping[str, str]) -> int:
-    """Mark failed what a stopped Airflow left running, and say how many runs that were.
+    """Mark the runs that a stopped Airflow left running as failed. Returns how many they were.
 
-    A DAG with max_active_runs=1 would otherwise finish the old run before it starts another. To be
-    called while no scheduler runs. Airflow's own commands for this need a running API server.
+    Otherwise a DAG with max_active_runs=1 would finish the old run before it starts another. Call
+    it while no scheduler runs. Airflow's own commands for this need a running API server.
     """
     with postgres.cursor(paths, keys, "airflow") as ask:
         ask.execute(
@@ -108,7 +108,7 @@ def start(paths: Paths, environment: Mapping[str, str], verb: str, port: int) ->
 
 
 def stop(paths: Paths) -> None:
-    """Stop the services that are running: the API server after those that report to it."""
+    """Stop the services that are running, the API server last: the others report to it."""
     records = [record for record in processes.recorded(paths) if record.name in SERVICES["up"]]
     processes.stop(paths, [record for record in records if record.name != API_SERVER])
     processes.stop(paths, records)
@@ -116,8 +116,8 @@ def stop(paths: Paths) -> None:
 
 def running(paths: Paths, verb: str) -> int | None:
     """The port of the API server, if all services that `verb` starts are running."""
-    found = {record.name: record for record in processes.recorded(paths) if record.verb == verb}
-    return found[API_SERVER].port if SERVICES[verb].keys() <= found.keys() else None
+    by_name = {record.name: record for record in processes.recorded(paths) if record.verb == verb}
+    return by_name[API_SERVER].port if SERVICES[verb].keys() <= by_name.keys() else None
 
 
 def require_services(paths: Paths, verb: str) -> None:

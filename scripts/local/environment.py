@@ -1,4 +1,4 @@
-"""The environment of the local Airflow's processes, as one pure function of what is given."""
+"""The environment of the local Airflow's processes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FOREIGN = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG", "PYTHON", "VIRTUAL_ENV
 
 
 def load_secrets(paths: Paths) -> dict[str, str]:
-    """The passwords and keys of this installation: made on first use, for their owner's eyes."""
+    """The passwords and keys of this installation: made on first use, for their owner only."""
     if paths.secrets.exists():
         try:
             return json.loads(paths.secrets.read_text())
         except ValueError:
             raise LocalError(
-                f"{paths.display(paths.secrets)} is not JSON. Start afresh with: make clean"
+                f"{paths.display(paths.secrets)} is not JSON. Start again with: make clean"
             ) from None
-    # 48 bytes become 64 characters, which is what Airflow asks of a key that signs its tokens.
+    # 48 bytes become the 64 characters that Airflow wants of a key that signs its tokens.
     made = {name: secrets.token_urlsafe(48) for name in ("postgres", "warehouse", "jwt", "session")}
     made["fernet"] = base64.urlsafe_b64encode(os.urandom(32)).decode()
     paths.state.mkdir(parents=True, exist_ok=True)
@@ -48,9 +48,9 @@ def airflow_environment(
 ) -> dict[str, str]:
     """The environment of Airflow's processes.
 
-    `mode` is "run" (one triggered run, no schedule, nothing is parsed twice) or "up" (Airflow as
-    usual, with DAG files looked at every few seconds). Every name that starts with AIRFLOW__ is
-    described in Airflow's configuration reference.
+    `mode` is "run" (one triggered run, no schedule, each DAG file is parsed once) or "up" (Airflow
+    as usual, which looks at DAG files every few seconds). Airflow's configuration reference
+    describes every name that starts with AIRFLOW__.
     """
     url = f"http://{LOOPBACK}:{port}"
     return {

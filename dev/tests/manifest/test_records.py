@@ -108,11 +108,11 @@ def test_a_freshness_rule_without_a_count_is_none():
 
 
 def test_unknown_resource_types_and_fields_are_left_alone_with_a_warning(caplog):
-    """A newer dbt may write more than is known here: it is read past, and said once."""
+    """A newer dbt may write more than is known here: it is ignored, with one warning."""
     robot = member("robot.shop.r", arms=2)
     found = parse_manifest(raw(nodes=by_id(robot), robots={"x": 1}))
     assert list(found.nodes) == ["robot.shop.r"]
-    assert caplog.messages == ["The manifest has resource types that are left alone: ['robot']"]
+    assert caplog.messages == ["The manifest has resource types that get no tasks: ['robot']"]
 
 
 def test_the_selection_travels_with_the_manifest():

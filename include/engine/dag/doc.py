@@ -20,24 +20,24 @@ _AWAITED = {
 
 
 def dag_doc(dag: Dag) -> str:
-    """What there is to say of a DAG besides its graph: counts, schedule, what it reads."""
+    """The page of the DAG: how many tasks it has, its schedule, and what it reads."""
     return DOC.format(counts=counts(dag)) + "".join(f"\n{line}\n" for line in _lines(dag))
 
 
 def counts(dag: Dag) -> str:
     """How many tasks there are of each kind, in words."""
-    found = Counter(task.kind for task in dag.tasks)
-    return ", ".join(f"{number} {kind} tasks" for kind, number in sorted(found.items()))
+    by_kind = Counter(task.kind for task in dag.tasks)
+    return ", ".join(f"{number} {kind} tasks" for kind, number in sorted(by_kind.items()))
 
 
 def _lines(dag: Dag) -> list[str]:
     lines = [f"**Runs** {_when(dag.request.schedule, [asset.name for asset in dag.awaits])}."]
-    read = defaultdict(list)
+    by_dag = defaultdict(list)
     for unique_id, dag_id in dag.reads:
-        read[dag_id].append(unique_id)
-    for dag_id in sorted(read):
-        whence = f"what `{dag_id}` builds" if dag_id else "what no DAG here builds"
-        lines.append(f"**Reads** {whence}: {_names(read[dag_id])}.")
+        by_dag[dag_id].append(unique_id)
+    for dag_id in sorted(by_dag):
+        source = f"what `{dag_id}` builds" if dag_id else "what no DAG here builds"
+        lines.append(f"**Reads** {source}: {_names(by_dag[dag_id])}.")
     return lines
 
 

@@ -1,8 +1,8 @@
-"""The schedules of plan/schedules.py in Airflow's words.
+"""The schedules of plan/schedules.py as Airflow's timetables.
 
-Where a DAG has microbatch models, a run is about the data interval that ends when it starts: that
-is their window, and what a backfill asks for. Else a run is about the time at which it starts, as
-Airflow has it unless it is told otherwise. Cron is in UTC.
+A run of a DAG with microbatch models has a data interval that ends when the run starts: that is the
+window of these models, and what a backfill asks for. Any other DAG has the timetables that Airflow
+itself makes of a cron text: a run has the time at which it starts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from include.engine.plan.duration import parse_duration
 
 
 def airflow_schedule(dag: records.Dag) -> Any:
-    """What Airflow's DAG takes as `schedule`. Raises ValueError, naming who asked for it."""
+    """The `schedule` of Airflow's DAG. Raises ValueError, naming the node that asked for it."""
     time, assets = _time(dag), dag.request.schedule.assets
     if not assets:
         return time
@@ -37,7 +37,7 @@ def airflow_schedule(dag: records.Dag) -> Any:
 
 
 def map_assets(assets: Iterable[records.Asset]) -> list[Asset]:
-    """Assets as Airflow's."""
+    """The assets as Airflow's."""
     return [Asset(name=asset.name, uri=asset.uri) for asset in assets]
 
 
@@ -50,11 +50,11 @@ def _time(dag: records.Dag) -> Any:
         delta = DeltaDataIntervalTimetable if intervals else DeltaTriggerTimetable
         return delta(timedelta(seconds=parse_duration(text) or 0))
     cron = CronDataIntervalTimetable if intervals else CronTriggerTimetable
-    found = cron(text, timezone="UTC")
+    timetable = cron(text, timezone="UTC")
     try:
-        found.validate()
+        timetable.validate()
     except AirflowTimetableInvalid as error:
         raise ValueError(
             f"{dag.request.requested_by}: the schedule {text!r} is not cron: {error}"
         ) from None
-    return found
+    return timetable

@@ -1,9 +1,9 @@
-"""A manifest that another pipeline builds: this machine's copy of the one at a URL.
+"""The local copy of a manifest that another pipeline builds and puts at a URL.
 
-Any URL of Airflow's object storage will do, with the connection in it where one is needed, as in
+The URL is one of Airflow's object storage, with a connection where it needs one:
 `s3://aws_default@bucket/manifest.json` (https://airflow.apache.org/docs/apache-airflow/stable/
-core-concepts/objectstorage.html). A copy is fetched once for each version. While the store cannot
-be reached the last one is used, with a warning.
+core-concepts/objectstorage.html). Each version is fetched once. While the store cannot be reached,
+the last copy is used, with a warning.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from include.engine.manifest.records import ManifestError
 log = logging.getLogger(__name__)
 
 TASKS_COMPARE_AFTER = 300.0
-"""Seconds for which a task process takes a copy without asking the store for its version."""
+"""A task process takes a copy of this age, in seconds, without asking the store for its version."""
 
-CURRENT = "current"  # a link to the folder of the version; its own time: when it was last compared
+# A link to the folder of the current version. Its own time is when the version was last compared.
+CURRENT = "current"
 
 
 def local_copy(url: str, may_be_old: bool = False, cache: Path | None = None) -> Path:
     """A file with the manifest at `url`, in a folder of its own for each version.
 
-    `may_be_old` spares the store: a copy compared within TASKS_COMPARE_AFTER will do. Raises
-    ManifestError where it cannot be fetched and there is no earlier copy.
+    With `may_be_old`, a copy that was compared within TASKS_COMPARE_AFTER is taken as it is. Raises
+    ManifestError if the manifest cannot be fetched and there is no earlier copy.
     """
     folder = cache_folder(url, cache or Path(tempfile.gettempdir()))
     with locked(folder):
@@ -49,13 +50,13 @@ def local_copy(url: str, may_be_old: bool = False, cache: Path | None = None) ->
                     "DBT_MANIFEST_URL names it; it is read with the connection in that URL."
                 ) from error
             log.warning(
-                "The manifest at %s cannot be compared, the last one serves: %s", url, reason
+                "The manifest at %s cannot be compared, the last copy is used: %s", url, reason
             )
         return current_file(folder)
 
 
 def fetch(url: str, folder: Path) -> None:
-    """Makes the version that the store has the current one; it is read only if it is not here."""
+    """Makes the store's version the current one, and reads it from the store if it is not here."""
     from airflow.sdk import ObjectStoragePath
 
     source = ObjectStoragePath(url)
@@ -71,7 +72,7 @@ def fetch(url: str, folder: Path) -> None:
     before = (folder / CURRENT).resolve().name
     make_current(folder, version)
     if before != version:
-        # The one before is kept: a process may be about to read it.
+        # A process may be about to read the version before: keep it.
         for old in set(folder.glob("*/manifest.json")) - {current_file(folder)}:
             if old.parent.name not in (before, CURRENT):
                 shutil.rmtree(old.parent, ignore_errors=True)
@@ -98,18 +99,20 @@ def seconds_since_compared(folder: Path) -> float:
 
 
 def cache_folder(url: str, parent: Path) -> Path:
-    """The folder for the versions of `url`, this user's own: others may write beside it."""
+    """The folder for the versions of `url`, which belongs to this user: `parent` is shared."""
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
     folder = parent / f"dbt-manifest-{os.getuid()}-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ManifestError(f"{folder} is somebody else's: remove it, the manifest is kept there.")
+        raise ManifestError(
+            f"{folder} belongs to another user: remove it, the manifest is kept there."
+        )
     return folder
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock: of tasks that start together, one fetches."""
+    """Holds the folder's lock: if several tasks start together, one of them fetches."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

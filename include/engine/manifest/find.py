@@ -9,9 +9,10 @@ from include.engine.settings import Settings
 
 
 def find_manifest(config: Settings, may_be_old: bool = False) -> Path:
-    """The copy of the one at the URL if there is a URL, else the newest of the settings' places.
+    """The local copy of the manifest at DBT_MANIFEST_URL if that is set, else the newest file of
+    DBT_MANIFEST and DBT_MORE_MANIFESTS.
 
-    `may_be_old` is for task processes: a copy that was compared a short while ago will do.
+    `may_be_old` is for task processes: they take a copy that was compared a short while ago.
     """
     if config.manifest_url:
         from include.engine.manifest import (
@@ -22,9 +23,9 @@ def find_manifest(config: Settings, may_be_old: bool = False) -> Path:
     return newest_file([config.manifest, *config.more_manifests])
 
 
-def newest_file(places: Iterable[Path]) -> Path:
-    """The file that was modified last; of none, and of several at once, the first place."""
-    return max(places, key=modified_ns)
+def newest_file(files: Iterable[Path]) -> Path:
+    """The file that was modified last; the first of several with one time, or if none is there."""
+    return max(files, key=modified_ns)
 
 
 def modified_ns(file: Path) -> int:

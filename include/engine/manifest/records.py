@@ -1,7 +1,7 @@
 """dbt's manifest.json as typed, frozen records.
 
-Only what the plan asks for is read; fields and resource types that this module does not know are
-left alone. Format: https://schemas.getdbt.com/dbt/manifest/v12 (dbt 1.8 to 1.12 and the v2 engine).
+Only what the plan needs is read. Other fields, and unknown resource types, are ignored.
+Format: https://schemas.getdbt.com/dbt/manifest/v12 (dbt 1.8 to 1.12 and the v2 engine).
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ class ManifestError(ValueError):
 class Node:
     """One member of dbt's graph.
 
-    `parents` are unique ids, sorted, of nodes that the manifest has; `fqn` starts with the package
-    and ends with the name (and the version of a versioned model); `path` is the file relative to
-    the package's folder. `airflow` is what stands under `meta.airflow` (see plan/meta.py),
-    `owner` the name or address of the owner of its group or of the exposure, `label` and `url` are
-    an exposure's, `attached` is the node that a generic test was written for.
+    - `fqn`: starts with the package and ends with the name (and the version of a versioned model)
+    - `path`: its file, relative to the folder of the package
+    - `parents`: the unique ids of its parents that are in the manifest, sorted
+    - `airflow`: the keys under `meta.airflow` (plan/meta.py)
+    - `owner`: the name or address of the owner of its group, or of the exposure
+    - `label`, `url`: of an exposure
+    - `attached`: the node that a generic test was written for
     """
 
     unique_id: str
@@ -75,8 +77,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`nodes` by unique id, in the order of the ids. `selected` are the unique ids that a selection
-    at build time left in (None: all of them); `project` is the root package's name.
+    """A whole manifest.
+
+    - `project`: the name of the root package
+    - `nodes`: by unique id, in the order of the ids
+    - `selected`: the unique ids in the selection made at build time; None without one
     """
 
     project: str
@@ -87,8 +92,8 @@ class Manifest:
 def load_manifest(path: Path) -> Manifest:
     """The manifest in the file at `path`.
 
-    Raises ManifestError, naming the file and what to do, if there is none, if it is not whole JSON,
-    or if it is of a version that this project does not know.
+    Raises ManifestError, naming the file and what to do, if there is no file, if it is not JSON, or
+    if its version is unknown here.
     """
     return parse_manifest(read_manifest(path), str(path))
 
@@ -132,7 +137,7 @@ def _nodes(raw: dict) -> dict[str, Node]:
     members = {member["unique_id"]: member for member in _members(raw)}
     unknown = {m["resource_type"] for m in members.values()} - _KNOWN_TYPES
     if unknown:
-        log.warning("The manifest has resource types that are left alone: %s", sorted(unknown))
+        log.warning("The manifest has resource types that get no tasks: %s", sorted(unknown))
     owners = {group["name"]: _owner(group) for group in (raw.get("groups") or {}).values()}
     return {key: _node(members[key], members, owners) for key in sorted(members)}
 
@@ -152,15 +157,15 @@ def _owner(group: dict) -> str | None:
 
 def _airflow(member: dict, config: dict) -> Mapping[str, object]:
     """Raises ManifestError for anything but a mapping."""
-    found = (config.get("meta") or {}).get("airflow")
-    if found is None:
-        found = (member.get("meta") or {}).get("airflow") or {}
-    if not isinstance(found, dict):
+    airflow = (config.get("meta") or {}).get("airflow")
+    if airflow is None:
+        airflow = (member.get("meta") or {}).get("airflow") or {}
+    if not isinstance(airflow, dict):
         raise ManifestError(
             f"{member['unique_id']} ({member.get('original_file_path')}): "
-            f"meta.airflow is {found!r}; it takes a mapping."
+            f"meta.airflow is {airflow!r}; it takes a mapping."
         )
-    return found
+    return airflow
 
 
 def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | None]) -> Node:
@@ -189,7 +194,9 @@ def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | 
 
 
 def _has_freshness(rule: object) -> bool:
-    """Whether dbt would check it: a rule with a count (dbt-core: FreshnessThreshold.__bool__)."""
+    """Whether dbt would check the source: a rule counts if it has a number
+    (dbt-core: FreshnessThreshold.__bool__).
+    """
     limits = rule if isinstance(rule, dict) else {}
     counts = [(limits.get(key) or {}).get("count") for key in ("warn_after", "error_after")]
     return counts != [None, None]

@@ -1,9 +1,9 @@
-"""Whether the dbt project still is what its manifest was built from.
+"""Whether the dbt project has changed since its manifest was built.
 
-Beside the manifest lies a list of the project's files as dbt read them. A file of the same size and
-time is taken to be the same, as make and git take it; any other is read. So an untouched project is
-walked but not read, and a checkout that only gave the files new times is not called changed.
-Standard library only: it runs where the manifest is built, too.
+A list of the project's files, as dbt read them, is beside the manifest. A file with the same size
+and time counts as unchanged, as in make and git. Another file is read and its digest compared: a
+checkout that only gave the files new times is not called changed. Standard library only, because it
+also runs where the manifest is built.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-# What dbt reads of a project (dbt-core: read_files.py). Of a seed only that it is there: its rows
-# are read when it is loaded, and make no difference to the graph.
+# The files that dbt reads (dbt-core: read_files.py). Of a seed it matters only whether it is there:
+# dbt reads the rows when it loads the seed, and they do not change the graph.
 CONTENT = (".sql", ".py", ".yml", ".yaml", ".md")
 PRESENCE = (".csv",)
-# What dbt writes, at the top of the project. Packages change with packages.yml, which is read.
+# Folders that dbt writes, at the top of the project. Packages change with packages.yml.
 WRITTEN = frozenset(("target", "logs", "dbt_packages", "dbt_modules"))
-# What `dbt deps` writes out of packages.yml, also where nobody committed it.
+# `dbt deps` writes this file from packages.yml, also in a project that does not commit it.
 LOCK = "package-lock.yml"
-# What a target folder of any other name holds.
+# A target folder with any other name has this file.
 PARTIAL_PARSE = "partial_parse.msgpack"
-# dbt writes `metadata` first, with an id of the invocation: the head tells manifests apart.
+# dbt writes `metadata` first, with an id of the invocation: no two manifests start alike.
 HEAD_BYTES = 4096
 
 MEND = (
@@ -38,7 +38,7 @@ Seen = tuple[int, int, str]
 
 
 def project_files(project: Path) -> dict[str, Seen]:
-    """The project's files as they are, by path relative to it. Taken before dbt reads them."""
+    """The project's files as they are now, by path relative to it. To be called before dbt runs."""
     return {
         name: (stat.st_size, stat.st_mtime_ns, digest(project / name))
         for name, stat in files(project)
@@ -55,21 +55,23 @@ def write_list(manifest: Path, seen: Mapping[str, Seen]) -> None:
 def changed_files(manifest: Path, project: Path) -> list[str]:
     """The files, sorted, that were added, removed or edited since the manifest was built.
 
-    [] too where nothing can be said: no project here, or no list that belongs to this manifest.
+    [] also if that is unknown: without a project here, or without a list for this manifest.
     """
     try:
         listed = json.loads(list_path(manifest).read_bytes())
         if listed["manifest"] != manifest_digest(manifest):
             return []
-        seen, found = listed["files"], dict(files(project))
+        seen, now = listed["files"], dict(files(project))
     except (OSError, ValueError, KeyError):
         return []
-    edited = (n for n in seen.keys() & found if is_edited(project, n, found[n], *seen[n]))
-    return sorted({*edited, *(seen.keys() ^ found.keys())})
+    edited = (
+        name for name in seen.keys() & now if is_edited(project, name, now[name], *seen[name])
+    )
+    return sorted({*edited, *(seen.keys() ^ now.keys())})
 
 
 def notice(changed: Sequence[str], names: int = 3) -> str:
-    """Markdown that says what changed and what to do; empty when nothing did."""
+    """Markdown that says what changed and what to do; empty if nothing changed."""
     if not changed:
         return ""
     more = f" and {len(changed) - names} more" if len(changed) > names else ""
@@ -82,14 +84,14 @@ def notice(changed: Sequence[str], names: int = 3) -> str:
 def is_edited(
     project: Path, name: str, now: os.stat_result, size: int, modified: int, content: str
 ) -> bool:
-    """Whether the file is another now than the one of that size, time and digest."""
+    """Whether the file no longer has that size, time and digest."""
     if (now.st_size, now.st_mtime_ns) == (size, modified) or name.endswith(PRESENCE):
         return False
     return now.st_size != size or digest(project / name) != content
 
 
 def files(project: Path, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Path relative to the project, and status, of every file that dbt may read."""
+    """Every file that dbt may read: its path relative to the project, and its status."""
     with os.scandir(project / below) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == LOCK:
@@ -102,7 +104,7 @@ def files(project: Path, below: str = "") -> Iterator[tuple[str, os.stat_result]
 
 
 def is_written(folder: Path) -> bool:
-    """Whether a folder at the top of the project is dbt's own."""
+    """Whether dbt writes the folder, which is at the top of the project."""
     return folder.name in WRITTEN or (folder / PARTIAL_PARSE).exists()
 
 
@@ -115,11 +117,11 @@ def digest(file: Path) -> str:
 
 
 def list_path(manifest: Path) -> Path:
-    """Where the list is: `manifest.files.json` for `manifest.json`."""
+    """The file of the list: `manifest.files.json` for `manifest.json`."""
     return manifest.with_suffix(".files.json")
 
 
 def manifest_digest(manifest: Path) -> str:
-    """What tells this manifest from another, without reading it. Raises OSError without one."""
+    """A digest that no other manifest has. Raises OSError if there is no file."""
     with manifest.open("rb") as file:
         return hashlib.blake2b(file.read(HEAD_BYTES), digest_size=12).hexdigest()

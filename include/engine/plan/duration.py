@@ -1,4 +1,4 @@
-"""Durations as dbt's YAML and the settings have them: seconds, or ISO 8601."""
+"""Durations in dbt's YAML: seconds, or ISO 8601."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ _UNITS = (86400, 3600, 60, 1)  # seconds
 
 
 def parse_duration(value: object) -> int | None:
-    """The seconds of a whole number, or of a text such as `PT10M` or `P1DT6H`; None of any other
-    value, and where they are none.
+    """The seconds of a whole number, or of a text such as `PT10M` or `P1DT6H`.
+
+    None for any other value, and for no time at all.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value > 0 else None

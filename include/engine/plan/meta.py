@@ -1,6 +1,6 @@
-"""`meta.airflow` of a dbt resource: what Airflow is told of its tasks besides the graph.
+"""`meta.airflow` of a dbt resource: arguments of its tasks, in dbt's own YAML.
 
-In dbt's own YAML, inherited by folder as any `meta` of dbt's:
+Folders pass it on as they do with any `meta`:
 
     models:
       - name: orders
@@ -11,8 +11,8 @@ In dbt's own YAML, inherited by folder as any `meta` of dbt's:
               retries: 4
               test: {retries: 0, execution_timeout: PT10M}
 
-What stands under `run` or `test` is for that task alone, all else for both. The keys that are
-about the node's DAG and asset are read by plan/schedules.py.
+Keys under `run` or `test` are for that task alone, the others for both. plan/schedules.py reads the
+keys about the node's DAG and asset.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from include.engine.manifest.records import ManifestError, Node
 from include.engine.plan.duration import parse_duration
 
 SECTIONS = ("run", "test")
-_OF_NODES = {"source": ("asset",), "test": (), "unit_test": ()}
-OF_OTHERS = ("schedule", "dag", "asset")
+_DAG_KEYS_BY_TYPE = {"source": ("asset",), "test": (), "unit_test": ()}
+DAG_KEYS = ("schedule", "dag", "asset")
 
 # https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/dags.html#trigger-rules
 TRIGGER_RULES = (
@@ -40,19 +40,19 @@ def operator_arguments(node: Node, section: str) -> dict[str, object]:
 
     Raises ManifestError, naming the node, its file and what is allowed.
     """
-    elsewhere = (*SECTIONS, *_of_node(node))
+    elsewhere = (*SECTIONS, *_dag_keys(node))
     common = {key: value for key, value in node.airflow.items() if key not in elsewhere}
-    found = {} if node.owner is None else {"owner": node.owner}
-    for given in (common, node.airflow.get(section) or {}):
-        if not isinstance(given, Mapping):
-            raise wrong_value(node, f"meta.airflow.{section}", given, "a mapping of the same keys")
-        found |= {key: _value(node, key, value) for key, value in given.items()}
-    return dict(sorted(found.items()))
+    arguments = {} if node.owner is None else {"owner": node.owner}
+    for keys in (common, node.airflow.get(section) or {}):
+        if not isinstance(keys, Mapping):
+            raise wrong_value(node, f"meta.airflow.{section}", keys, "a mapping of the same keys")
+        arguments |= {key: _value(node, key, value) for key, value in keys.items()}
+    return dict(sorted(arguments.items()))
 
 
 def _value(node: Node, key: str, value: object) -> object:
     if key not in KEYS:
-        known = ", ".join((*KEYS, *SECTIONS, *_of_node(node)))
+        known = ", ".join((*KEYS, *SECTIONS, *_dag_keys(node)))
         raise ManifestError(
             f"{node.unique_id} ({node.path}): meta.airflow has no key {key!r}. It takes: {known}."
         )
@@ -67,8 +67,8 @@ def wrong_value(node: Node, key: str, value: object, words: str) -> ManifestErro
     return ManifestError(f"{node.unique_id} ({node.path}): {key} is {value!r}; it takes {words}.")
 
 
-def _of_node(node: Node) -> tuple[str, ...]:
-    return _OF_NODES.get(node.resource_type, OF_OTHERS)
+def _dag_keys(node: Node) -> tuple[str, ...]:
+    return _DAG_KEYS_BY_TYPE.get(node.resource_type, DAG_KEYS)
 
 
 def _whole(value: object, least: int = 0) -> bool:

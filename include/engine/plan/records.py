@@ -1,29 +1,29 @@
 """What a plan consists of: DAGs, their tasks, and the schedules and assets between them.
 
-These are the records that plan/tasks.py and plan/dags.py make and plan/cache.py keeps.
-They stand apart from what makes them: the process of a task imports these and nothing more. Such
-a process makes the classes anew, tuples in a fifth of the time that dataclasses take; and a third
-less where annotations are no texts (`from __future__`), each of which `typing` would compile.
+plan/tasks.py and plan/dags.py make these records, plan/cache.py keeps them in a file. They are in a
+module of their own because each task process imports them, and nothing else of the plan. For the
+same reason they are tuples, and without `from __future__ import annotations`: such classes are
+created faster than dataclasses.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 BASE = "dbt_dag"
-"""The DAG of everything that names no schedule of its own; the others' ids start with it."""
+"""The DAG of every node that names no schedule of its own. Other DAG ids start with it."""
 
 ALONE = frozenset(("@once", "@continuous"))
-"""Presets of Airflow's that are no times."""
+"""Presets of Airflow that name no time, and so cannot be combined with assets."""
 
 PUBLISH = "asset"
-"""The kind of a task without a command: it publishes what several tasks together have tested."""
+"""The kind of a task without a command. It publishes what others tested."""
 
 START, END = HOOKS = ("on-run-start", "on-run-end")
-"""The kinds of the tasks that run the project's hooks, before and after all others of a DAG."""
+"""The kinds of the tasks that run the project's hooks: before and after all others of the DAG."""
 
 
 class Options(NamedTuple):
-    """What the settings of the same names say (see settings.py)."""
+    """The settings of the same names (see settings.py)."""
 
     gate_tests: bool = True
     unit_tests: bool = False
@@ -34,7 +34,7 @@ class Options(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """An Airflow asset: the unique id of what it stands for, its name and its URI."""
+    """An Airflow asset: the unique id of the node that it stands for, its name and its URI."""
 
     unique_id: str
     name: str
@@ -42,8 +42,8 @@ class Asset(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """`time` is a cron text, a preset or an ISO duration; `assets` is "all" or "any" of those that
-    the DAG reads. Either may be "", for none.
+    """`time` is a cron text, a preset or an ISO duration. `assets` is "all" or "any": the DAG waits
+    for all assets that it reads, or for one of them. Each is "" where there is none.
     """
 
     time: str = ""
@@ -53,7 +53,7 @@ class Schedule(NamedTuple):
 class DagRequest(NamedTuple):
     """The DAG and the schedule that a node, or the DAG file, asks for.
 
-    `schedule` is None where the node names a DAG only; `requested_by` says who asks, for errors.
+    `schedule` is None if the node only names a DAG. `requested_by` is the node, for error messages.
     """
 
     dag_id: str
@@ -64,12 +64,15 @@ class DagRequest(NamedTuple):
 class Task(NamedTuple):
     """One dbt command: `dbt` and `argv` execute exactly `nodes` once all of `upstream` succeeded.
 
-    `id` is the Airflow task id and `upstream` are such ids, sorted; `kind` is a resource type of
-    dbt's; `node` is the unique id of what it builds or tests, `nodes` are those of all that it
-    executes, sorted; `group` is the path of task groups, outermost first; `overrides` are what
-    dbt's YAML says of the operator (see plan/meta.py); a `microbatch` model takes the
-    times of a window. What it reads from outside its DAG (`inlets`), publishes (`outlets`) and
-    says of its consumers (`doc`, Markdown) is filled in by plan/dags.py.
+    - `id`, `upstream`: Airflow task ids, those upstream sorted
+    - `kind`: a resource type of dbt, or one of the kinds above
+    - `node`: the unique id of the node that is built or tested
+    - `nodes`: the unique ids of all nodes that are executed, sorted
+    - `group`: the names of the task groups around it, outermost first
+    - `overrides`: arguments of the operator from dbt's YAML (plan/meta.py)
+    - `microbatch`: whether the model takes the times of a window
+    - `inlets`: what it reads from outside its DAG; `outlets`: what it publishes
+    - `doc`: who reads the node, as Markdown
     """
 
     id: str
@@ -87,9 +90,13 @@ class Task(NamedTuple):
 
 
 class Dag(NamedTuple):
-    """One DAG. `request` is its schedule and who asked for it; `awaits` are the assets that the
-    schedule waits for; `reads` are pairs of what is read from outside, sorted: a unique id, and
-    the id of its DAG ("" for what has none). With `hooks`, the project's hooks are tasks of it.
+    """One DAG.
+
+    - `request`: its schedule and who asked for it
+    - `awaits`: the assets that the schedule waits for
+    - `reads`: the nodes that are read from outside, sorted, each as a pair of its unique id and the
+      id of its DAG ("" if it has none)
+    - `hooks`: whether tasks of this DAG run the project's hooks
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""What dbt's YAML says of a node's DAG: its schedule, its name, and the asset that a node is.
+"""The DAG of a node by dbt's YAML: its schedule and its name; and the asset of a node.
 
-Read from `meta.airflow`: `schedule` and `dag` of what is built, and of exposures; `asset` of all
-that is refreshed, sources included.
+Read from `meta.airflow`: `schedule` and `dag` of nodes that are built and of exposures, `asset` of
+these and of sources.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPELLED = {"*": "x", "/": "by", ",": "and", "-": "to", "#": "nth", "?": "x", "@
 
 
 def parse_schedule(text: object) -> Schedule | None:
-    """The schedule that `text` stands for (see WORDS), None for what is none."""
+    """The schedule that `text` stands for (see WORDS); None if it stands for none."""
     parts = text.strip().split(" or ") if isinstance(text, str) else ["", "", ""]
     assets = _ASSETS.get(parts[-1], "")
     times = parts[:-1] if assets else parts
@@ -42,7 +42,7 @@ def _is_time(text: str) -> bool:
 
 
 def dag_suffix(text: str) -> str:
-    """What a DAG is called by its schedule: readable, and the same each time."""
+    """The end of a DAG's id by its schedule: readable, and the same each time."""
     return "".join(_SPELLED.get(letter, letter) for letter in text.strip())
 
 
@@ -52,29 +52,30 @@ def dag_request(node: Node, default: Schedule) -> DagRequest:
     Raises ManifestError, naming the node, its file and what is allowed.
     """
     requested_by = f"{node.unique_id} ({node.path})"
-    given, named = (node.airflow.get(key) for key in ("schedule", "dag"))
-    schedule = None if given is None else parse_schedule(given)
-    if given is not None and schedule is None:
-        raise meta.wrong_value(node, "meta.airflow.schedule", given, WORDS)
-    if named is not None and not (isinstance(named, str) and _NAME.fullmatch(named)):
-        raise meta.wrong_value(node, "meta.airflow.dag", named, "letters, digits, `_` and `-`")
-    if named is None and schedule in (None, default):
+    text, name = (node.airflow.get(key) for key in ("schedule", "dag"))
+    schedule = None if text is None else parse_schedule(text)
+    if text is not None and schedule is None:
+        raise meta.wrong_value(node, "meta.airflow.schedule", text, WORDS)
+    if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise meta.wrong_value(node, "meta.airflow.dag", name, "letters, digits, `_` and `-`")
+    if name is None and schedule in (None, default):
         return DagRequest(BASE, None, requested_by)
-    return DagRequest(f"{BASE}__{named or dag_suffix(str(given))}", schedule, requested_by)
+    return DagRequest(f"{BASE}__{name or dag_suffix(str(text))}", schedule, requested_by)
 
 
 def node_asset(node: Node) -> Asset | None:
-    """The asset that `node` is: named by its unique id unless its YAML has a name, or a name and a
-    URI; None for a source of which the YAML says that it is none.
+    """The asset of `node`, named by its unique id unless its YAML has a name, or a name and a URI.
+
+    None for a source with `asset: false`.
 
     Raises ManifestError, naming the node, its file and what is allowed.
     """
-    given = node.airflow.get("asset", node.unique_id)
-    if given is False and node.resource_type == "source":
+    asset = node.airflow.get("asset", node.unique_id)
+    if asset is False and node.resource_type == "source":
         return None
-    if isinstance(given, str) and given:
-        return Asset(node.unique_id, given, given)
-    if isinstance(given, dict) and sorted(given) == ["name", "uri"] and all(given.values()):
-        return Asset(node.unique_id, str(given["name"]), str(given["uri"]))
+    if isinstance(asset, str) and asset:
+        return Asset(node.unique_id, asset, asset)
+    if isinstance(asset, dict) and sorted(asset) == ["name", "uri"] and all(asset.values()):
+        return Asset(node.unique_id, str(asset["name"]), str(asset["uri"]))
     words = "a name, a mapping of `name` and `uri`, or (of a source) false"
-    raise meta.wrong_value(node, "meta.airflow.asset", given, words)
+    raise meta.wrong_value(node, "meta.airflow.asset", asset, words)
