@@ -125,7 +125,7 @@ def test_each_setting_is_in_the_table_with_its_default_and_meaning():
 def test_each_key_of_meta_airflow_is_in_the_table():
     lines = CONFIGURATION.splitlines()
     names = "".join(line.split(" | ")[0] for line in lines if line.startswith("| `meta"))
-    keys = (*meta.KEYS, *meta.OF_OTHERS, *meta.SECTIONS)
+    keys = (*meta.KEYS, *meta.DAG_KEYS, *meta.SECTIONS)
     assert sorted(re.findall(r"`meta\.airflow\.(\w+)`", names)) == sorted(keys)
 
 
