@@ -20,7 +20,8 @@ from dev.tests.conftest import GRAPH, in_task_process, parsed, serialized
 from include.engine import settings
 from include.engine.manifest import staleness
 from include.engine.run import summary
-from include.engine.run.operator import DbtOperator, require_dbt
+from include.engine.run.environment import require_dbt
+from include.engine.run.operator import DbtOperator
 
 
 def test_the_dag_folder_has_no_import_errors(dagbag):

@@ -91,7 +91,7 @@ def test_the_catalog_is_asked_for_before_the_last_hooks(hooked, dag, monkeypatch
 def execute(hooked, dbt, monkeypatch):
     """Executes a hooks task as Airflow would; returns what dbt has been told."""
     # Otherwise its launcher would come first; what it is told here is what that would be told.
-    monkeypatch.setattr("include.engine.run.operator.WARM", dbt / "bin")
+    monkeypatch.setattr("include.engine.run.environment.WARM", dbt / "bin")
 
     def once(kind: str, states: dict[str, str] | None = None, xcoms=(), **entered) -> dict:
         task = Hooks(task_id=kind.replace("-", "_"), kind=kind, connection="warehouse")

@@ -17,7 +17,8 @@ from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
 
 from include.engine import settings
 from include.engine.plan.records import BASE, END
-from include.engine.run.operator import DbtOperator, dbt_environment, require_dbt
+from include.engine.run.environment import dbt_environment, require_dbt
+from include.engine.run.operator import DbtOperator
 from include.engine.run.project_hooks import Hooks
 
 TASK_ID = "docs_catalog"
