@@ -171,7 +171,7 @@ def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run
     assert {name.removeprefix("include.engine.") for name in names} == {
         *("include.engine", "dag", "manifest", "plan", "run", "settings", "warm"),
         *("dag.timetables", "manifest.find", "plan.cache", "plan.duration", "plan.records"),
-        *("run.operator", "run.params", "run.process", "run.results"),
+        *("run.environment", "run.operator", "run.params", "run.process", "run.results"),
         *("warm.client", "warm.protocol"),
     }
 
