@@ -190,17 +190,20 @@ def shop(rng):
     )
 
 
-def main():
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
+def write_seeds(folder: Path) -> dict[str, int]:
+    """Writes the CSV files into `folder`; returns the number of rows by file name."""
     folder.mkdir(parents=True, exist_ok=True)
+    written = {}
     for name, header, rows in shop(Random(2025)):
         # newline="" and "\n": the same bytes on Windows too
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header.split())
             writer.writerows(rows)
-        print(f"{name}.csv: {len(rows)} rows")
+        written[f"{name}.csv"] = len(rows)
+    return written
 
 
 if __name__ == "__main__":
-    main()
+    for file_name, count in write_seeds(Path(sys.argv[1]) if len(sys.argv) > 1 else SEEDS).items():
+        print(f"{file_name}: {count} rows")

@@ -12,17 +12,26 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
-from include.engine import settings
+from dev.tests import sample
 from include.engine.run import params
 
 EMPTY = {name: param.value for name, param in params.run_params(()).items()}
 """The params of a run that nobody has entered anything for."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sample_environment() -> Iterator[None]:
+    """What lies in include/dbt and dags/ is the user's: these tests have a project of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in sample.environment().items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(scope="session")
-def dagbag() -> DagBag:
-    """The project's own DAG folder, read as Airflow's dag processor reads it."""
-    return DagBag(str(settings.ROOT / "dags"))
+def dagbag(sample_environment) -> DagBag:
+    """The DAG folder of these tests, read as Airflow's dag processor reads it."""
+    return DagBag(str(sample.DAGS))
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +42,14 @@ def dag(dagbag):
 
 def parsed() -> DAG:
     """`dbt_dag` as its file says that it is now."""
-    bag = DagBag(str(settings.ROOT / "dags"))
+    bag = DagBag(str(sample.DAGS))
     assert bag.import_errors == {}
     return bag.dags["dbt_dag"]
+
+
+def with_arguments(patch: pytest.MonkeyPatch, **arguments: object) -> None:
+    """Gives the DAG file of these tests arguments: `schedule`, `default_args`."""
+    patch.setenv("DAG_ARGUMENTS", json.dumps(arguments))
 
 
 @pytest.fixture
@@ -45,7 +59,7 @@ def errors_with(monkeypatch, tmp_path) -> Callable[..., list[str]]:
     def read(**variables: str | os.PathLike) -> list[str]:
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
-        return list(DagBag(str(settings.ROOT / "dags")).import_errors.values())
+        return list(DagBag(str(sample.DAGS)).import_errors.values())
 
     return read
 

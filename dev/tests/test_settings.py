@@ -27,7 +27,7 @@ def test_a_variable_that_is_set_wins_and_an_empty_one_does_not():
     ("variable", "value", "message"),
     [
         ("DBT_UNIT_TESTS", "perhaps", "DBT_UNIT_TESTS is 'perhaps'; it takes true or false"),
-        ("DBT_RETRIES", "-1", "DBT_RETRIES is '-1'; it takes a whole number"),
+        ("DBT_RUNS_KEPT", "-1", "DBT_RUNS_KEPT is '-1'; it takes a whole number"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named(variable, value, message):

@@ -19,6 +19,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The verb and its options. `act` of what is returned carries it out."""
     parser = argparse.ArgumentParser(prog="python -m scripts.local", description=__doc__)
     parser.add_argument("--state", help="the folder that holds everything (default: .airflow)")
+    parser.add_argument("--dags", help="the folder of the DAG files (default: dags)")
     verb = parser.add_subparsers(dest="verb", required=True)
 
     run = verb.add_parser("run", help=verbs.run.__doc__)
@@ -43,7 +44,7 @@ def main() -> int:
     given = arguments()
     processes.interruptible()
     try:
-        return given.act(given, installation_paths(given.state))
+        return given.act(given, installation_paths(given.state, given.dags))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED

@@ -77,13 +77,6 @@ class Api:
     def import_errors(self) -> list[dict]:
         return self.call("GET", "/api/v2/importErrors")["import_errors"]
 
-    def make_pool(self, name: str, slots: int) -> None:
-        """Make sure that there is a pool of this name; one that is there stays as it is."""
-        pools = self.call("GET", "/api/v2/pools?limit=1000")["pools"]
-        if name not in {pool["name"] for pool in pools}:
-            made = {"name": name, "slots": slots, "description": "dbt commands at a time"}
-            self.call("POST", "/api/v2/pools", made)
-
     def unpause(self, *dag_ids: str) -> None:
         for dag_id in dag_ids or (self.dag_id,):
             self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})

@@ -16,10 +16,11 @@ class LocalError(Exception):
 
 @dataclass(frozen=True)
 class Paths:
-    """The project, and the folder that holds the state of one local Airflow (`.airflow`)."""
+    """The project, the folder of one local Airflow's state (`.airflow`), and its DAG folder."""
 
     project: Path
     state: Path
+    dags: Path = PROJECT / "dags"
 
     @property
     def airflow_home(self) -> Path:
@@ -71,6 +72,12 @@ class Paths:
         return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)
 
 
-def installation_paths(state: str | None = None) -> Paths:
-    """The paths of the local Airflow whose state is in the folder `state` (default: `.airflow`)."""
-    return Paths(PROJECT, Path(state).resolve() if state else PROJECT / ".airflow")
+def installation_paths(state: str | None = None, dags: str | None = None) -> Paths:
+    """The paths of the local Airflow whose state is in the folder `state` (default: `.airflow`) and
+    whose DAG files are in the folder `dags` (default: `dags`).
+    """
+    return Paths(
+        PROJECT,
+        Path(state).resolve() if state else PROJECT / ".airflow",
+        Path(dags).resolve() if dags else PROJECT / "dags",
+    )

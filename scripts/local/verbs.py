@@ -108,8 +108,6 @@ def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tu
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
     airflow.start(paths, environment, verb, port)
     _step("Airflow", lambda: airflow.wait_until_healthy(paths, api, verb))
-    if pool := settings.load().pool:
-        api.make_pool(pool, slots=os.cpu_count() or 2)
     return api, since
 
 

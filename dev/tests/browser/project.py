@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dev.tests.scheduled.installation import dag_arguments
 from include.engine import settings
 
 FAILED_MODEL = "model.jaffle_shop.revenue_per_visit"
@@ -42,7 +43,7 @@ def plant(folder: Path) -> dict[str, str]:
         "DBT_PROFILES_DIR": str(project),
         "DBT_MANIFEST": str(folder / "manifest" / "manifest.json"),
         "DBT_DOCS_CATALOG": str(folder / "catalog" / "catalog.json"),
-        "DBT_RETRIES": "0",
+        **dag_arguments(retries=0),
     }
     subprocess.run(
         [sys.executable, "-m", "include.engine.manifest.build"],

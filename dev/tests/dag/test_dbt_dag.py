@@ -16,7 +16,8 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
-from dev.tests.conftest import GRAPH, in_task_process, parsed, serialized
+from dev.tests import sample
+from dev.tests.conftest import GRAPH, in_task_process, parsed, serialized, with_arguments
 from include.engine import settings
 from include.engine.manifest import staleness
 from include.engine.run import summary
@@ -163,13 +164,13 @@ def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run
     monkeypatch.setenv("DBT_MANIFEST", shutil.copy(settings.load().manifest, tmp_path))
     parsed()  # keeps the plan
     with in_task_process("model.jaffle_shop.orders"):
-        argv = [sys.executable, "-c", IMPORTED, str(settings.ROOT / "dags" / "dbt_dag.py")]
+        argv = [sys.executable, "-c", IMPORTED, str(sample.DAGS / "dbt_dag.py")]
         done = subprocess.run(
             argv, cwd=settings.ROOT, stdout=subprocess.PIPE, text=True, check=True
         )
     names = done.stdout.splitlines()[-1].split()
     assert {name.removeprefix("include.engine.") for name in names} == {
-        *("include.engine", "dag", "manifest", "plan", "run", "settings", "warm"),
+        *("include.engine", "dag", "dag.build", "manifest", "plan", "run", "settings", "warm"),
         *("dag.timetables", "manifest.find", "plan.cache", "plan.duration", "plan.records"),
         *("run.environment", "run.operator", "run.params", "run.process", "run.results"),
         *("warm.client", "warm.protocol"),
@@ -263,12 +264,13 @@ def test_what_dbts_yaml_says_of_a_model_is_what_its_operators_have(errors_with, 
     assert "model.jaffle_shop.orders (models/marts/orders.sql): meta.airflow has no key" in error
 
 
-def test_what_runs_no_dbt_takes_no_slot_of_the_pool(errors_with, tmp_path):
+def test_what_runs_no_dbt_takes_no_slot_of_the_pool(errors_with, monkeypatch, tmp_path):
     raw = json.loads(settings.load().manifest.read_bytes())
     exposure = raw["exposures"]["exposure.jaffle_shop.revenue_dashboard"]
     exposure["config"]["meta"] = {"airflow": {"pool": "heavy", "priority_weight": 3}}
     (tmp_path / "manifest.json").write_text(json.dumps(raw))
-    assert errors_with(DBT_MANIFEST=tmp_path / "manifest.json", DBT_POOL="dbt") == []
+    with_arguments(monkeypatch, default_args={"pool": "dbt"})
+    assert errors_with(DBT_MANIFEST=tmp_path / "manifest.json") == []
     tasks = parsed().tasks
     others = {t.task_id: t.pool for t in tasks if t.pool != "dbt"}
     assert others == {t.task_id: "default_pool" for t in tasks if not isinstance(t, DbtOperator)}

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from dev.tests import sample
 from include.engine import settings
+
+HERE = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+"""What another process has in its environment that knows nothing of these tests."""
 
 PARSE = """
 import json, sys
@@ -25,18 +29,19 @@ print(json.dumps([list(bag.import_errors.values()), [len(dag.tasks) for dag in b
 def checkout(tmp_path: Path) -> Path:
     """A clone of the project, in which nothing was built."""
     clone = tmp_path / "clone"
-    for folder in ("dags", "include", "scripts"):
-        without = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(settings.ROOT / folder, clone / folder, ignore=without)
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(sample.DAGS, clone / "dags", ignore=without)
+    shutil.copytree(settings.ROOT / "include" / "engine", clone / "include/engine", ignore=without)
+    shutil.copy(settings.ROOT / "include" / "__init__.py", clone / "include")
+    sample.write_project(clone / "include" / "dbt")
     return clone
 
 
 def parsed(dags: Path, home: Path, **environ: str) -> tuple[list[str], list[int]]:
     """Import errors, and tasks of each DAG, as another process finds them that knows no more."""
-    known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(dags)],
-        env=known | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"} | environ,
+        env=HERE | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"} | environ,
         cwd="/",
         stdout=subprocess.PIPE,
         text=True,
@@ -59,7 +64,7 @@ def test_started_by_astro_without_docker_it_asks_for_one_command_and_then_works(
     subprocess.run(
         [sys.executable, "-m", "include.engine.manifest.build"],
         cwd=checkout,
-        env=os.environ | {"DBT_EXECUTABLE": str(settings.load().dbt_executable)},
+        env=HERE | {"DBT_EXECUTABLE": str(settings.load().dbt_executable)},
         check=True,
     )
     assert parsed(checkout / "dags", home, PYTHONPATH=str(checkout)) == ([], [len(dag.tasks)])
@@ -69,6 +74,7 @@ def test_started_by_astro_without_docker_it_asks_for_one_command_and_then_works(
 def test_a_dag_file_with_no_include_beside_it_finds_that_of_the_pythonpath(tmp_path, dag):
     """`astro deploy --dags`: a bundle has the DAG files, PYTHONPATH is the image's project."""
     bundle = tmp_path / "bundles" / "astro" / "dags"
-    shutil.copytree(settings.ROOT / "dags", bundle, ignore=shutil.ignore_patterns("__pycache__"))
-    found = parsed(bundle, tmp_path / "home", PYTHONPATH=str(settings.ROOT))
+    shutil.copytree(sample.DAGS, bundle, ignore=shutil.ignore_patterns("__pycache__"))
+    image = {"PYTHONPATH": str(settings.ROOT), **sample.environment()}
+    found = parsed(bundle, tmp_path / "home", **image)
     assert found == ([], [len(dag.tasks)])

@@ -18,7 +18,8 @@ from airflow.sdk import (
     DeltaTriggerTimetable,
 )
 
-from dev.tests.conftest import in_task_process
+from dev.tests import sample
+from dev.tests.conftest import in_task_process, with_arguments
 from include.engine import settings
 
 STAGING = ("stg_jaffle_shop__customers", "stg_jaffle_shop__orders", "stg_stripe__payments")
@@ -30,16 +31,15 @@ def read(monkeypatch, tmp_path) -> Callable[..., DagBag]:
     this configuration besides.
     """
 
-    def with_airflow(said: dict[str, dict], config: dict | None = None, **variables) -> DagBag:
+    def with_airflow(said: dict[str, dict], config: dict | None = None, **arguments) -> DagBag:
         raw = json.loads(settings.load().manifest.read_bytes())
         for unique_id, airflow in said.items():
             section = "sources" if unique_id.startswith("source.") else "nodes"
             raw[section][unique_id]["config"] |= {"meta": {"airflow": airflow}, **(config or {})}
         (tmp_path / "manifest.json").write_text(json.dumps(raw))
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+        with_arguments(monkeypatch, **arguments)
         monkeypatch.setenv("DBT_MANIFEST", str(tmp_path / "manifest.json"))
-        return DagBag(str(settings.ROOT / "dags"))
+        return DagBag(str(sample.DAGS))
 
     return with_airflow
 
@@ -108,7 +108,7 @@ def test_with_a_microbatch_model_it_is_one_with_data_intervals(read, schedule, d
 def test_the_loaders_of_its_sources_may_trigger_the_base_dag_besides_its_time(read):
     raw = {f"source.jaffle_shop.jaffle_shop.{name}": {"asset": False} for name in ("products",)}
     loaded = {"source.jaffle_shop.stripe.payments": {"asset": "s3://raw/payments"}}
-    bag = read(raw | loaded, DBT_SCHEDULE="@daily or any asset")
+    bag = read(raw | loaded, schedule="@daily or any asset")
     assert bag.import_errors == {}
     found = bag.dags["dbt_dag"].timetable
     assert isinstance(found, AssetOrTimeSchedule)
@@ -124,7 +124,7 @@ def test_the_loaders_of_its_sources_may_trigger_the_base_dag_besides_its_time(re
 
 
 def test_none_is_no_schedule(read):
-    assert read({}, DBT_SCHEDULE="none").dags["dbt_dag"].timetable.can_be_scheduled is False
+    assert read({}, schedule="none").dags["dbt_dag"].timetable.can_be_scheduled is False
 
 
 def test_a_task_process_builds_only_its_own_task_of_its_own_dag(read):

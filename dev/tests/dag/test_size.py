@@ -17,12 +17,12 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
+from dev.tests import sample
 from dev.tests.conftest import in_task_process, serialized
 from dev.tests.manifest.test_records import by_id, member, raw
-from include.engine import settings
 from include.engine.plan import cache
 
-FILE = str(settings.ROOT / "dags" / "dbt_dag.py")
+FILE = str(sample.DAGS / "dbt_dag.py")
 SIZES = (30, 60, 120)
 WARM_UP = 10
 """Models of a project that is read before anything is counted, so that no import is."""

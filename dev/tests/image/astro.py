@@ -19,6 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, build_opener
 
+from dev.tests import sample
 from include.engine import settings
 
 COMPOSE = Path(__file__).with_name("compose.yml")
@@ -141,8 +142,15 @@ class Project:
 
 
 def clone(folder: Path) -> Project:
-    """A copy of the project, of another user than the image's where this one is root."""
+    """A copy of the project with the sample in it, of another user than the image's where this one
+    is root. Its tasks are retried more often, and sooner: a machine that builds images is busy.
+    """
     shutil.copytree(settings.ROOT, folder, ignore=left_out, symlinks=True)
+    sample.write_project(folder / "include" / "dbt")
+    dag_file = folder / "dags" / "dbt_dag.py"
+    text = (settings.ROOT / "dags" / "dbt_dag.py").read_text()
+    text = text.replace('"retries": 2', '"retries": 4').replace("minutes=1", "seconds=5")
+    dag_file.write_text(text)
     if os.getuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, FOREIGN_UID, FOREIGN_UID, follow_symlinks=False)

@@ -16,6 +16,7 @@ from include.engine.plan.tasks import plan_tasks
 RAW = node("source.shop.raw.a")
 A = node("model.shop.a", "source.shop.raw.a")
 TEST_A = node("test.shop.t_a.0", "model.shop.a")
+DAG_FILE = "dbt_dags(schedule=…) in the DAG file"
 WEEKLY = {"airflow": {"schedule": "@weekly"}}
 ASSETS = {"airflow": {"schedule": "assets"}}
 
@@ -41,7 +42,7 @@ def asset(unique_id: str) -> Asset:
 def test_without_a_word_about_schedules_there_is_one_dag():
     found = dags(RAW, A, TEST_A)
     assert list(found) == ["dbt_dag"]
-    assert found["dbt_dag"].request == DagRequest("dbt_dag", Schedule("@daily"), "DBT_SCHEDULE")
+    assert found["dbt_dag"].request == DagRequest("dbt_dag", Schedule("@daily"), DAG_FILE)
     assert edges(found["dbt_dag"]) == {"model.shop.a": (), "test.shop.a": ("model.shop.a",)}
     assert found["dbt_dag"].reads == (("source.shop.raw.a", ""),)
 
@@ -302,7 +303,10 @@ def test_what_is_left_out_is_published_by_nobody():
 
 
 def test_a_schedule_in_the_settings_that_is_none_names_the_variable():
-    with pytest.raises(ManifestError, match=r"^DBT_SCHEDULE is 'often'; it takes a cron text, "):
+    with pytest.raises(
+        ManifestError,
+        match=r"^dbt_dags\(schedule='often'\) in the DAG file: it takes a cron text, ",
+    ):
         dags(A, RAW, schedule="often")
 
 

@@ -50,7 +50,7 @@ def test_it_puts_what_dbt_found_where_it_is_wanted(wanted, dbt):
         printf '{"nodes": {"%s": "%s"}}' "$WAREHOUSE_HOST" "$*" > catalog.json
         """
     )
-    docs_catalog.Catalog(task_id=docs_catalog.TASK_ID, connection="warehouse").execute({})
+    docs_catalog.Catalog(connection="warehouse").execute({})
     assert docs_catalog.read_catalog(settings.load()) == {
         "nodes": {"h": "docs generate --no-compile"}
     }

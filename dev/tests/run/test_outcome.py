@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from airflow.sdk import DAG
@@ -173,84 +172,14 @@ def test_a_password_in_a_message_is_in_no_result_and_no_failure(dbt):
     assert ti.xcoms["return_value"]["results"][0]["message"] == "no: ***"
 
 
-SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
-
-
-def test_without_a_notifier_nothing_is_called(dag):
-    assert {"on_failure_callback", "on_success_callback"} & dag.default_args.keys() == set()
-
-
-def test_tasks_call_the_notifier_when_they_fail_and_for_warnings_if_wanted():
-    told = {"DBT_ALERT_NOTIFIER": SMTP}
-    assert alerts.callbacks(settings.load(told)) == {"on_failure_callback": alerts.on_failure}
-    assert alerts.callbacks(settings.load(told | {"DBT_ALERT_WARNINGS": "true"})) == {
-        "on_failure_callback": alerts.on_failure,
-        "on_success_callback": alerts.on_success,
-    }
-
-
-@pytest.mark.parametrize("path", ["nowhere.Notifier", "airflow.sdk.NoSuchThing", "Notifier"])
-def test_a_notifier_that_is_not_there_is_an_import_error_that_names_it(errors_with, path):
-    (error,) = errors_with(DBT_ALERT_NOTIFIER=path)
-    assert f"DBT_ALERT_NOTIFIER is {path!r}, which cannot be imported" in error
-
-
-def test_arguments_that_are_no_json_are_an_import_error_that_names_them(errors_with):
-    (error,) = errors_with(DBT_ALERT_ARGUMENTS="to=me")
-    assert "DBT_ALERT_ARGUMENTS is 'to=me'; it takes an object in JSON" in error
-
-
-@pytest.mark.parametrize(
-    ("given", "accepted", "expected"),
-    [
-        ({"to": "a"}, ("to", "subject", "html_content"), {"to", "subject", "html_content"}),
-        ({"text": "no"}, ("text", "channel"), {"text"}),
-        ({}, ("body", "title"), {"body", "title"}),
-        ({"payload": {}}, ("payload",), {"payload"}),
-    ],
-)
-def test_a_notifier_gets_the_message_in_the_argument_that_it_has(given, accepted, expected):
-    found = alerts.arguments(given, accepted)
-    assert found.keys() == expected
-    assert {name: found[name] for name in given} == given
-
-
-class Notifier:
-    """A notifier of a project's own."""
-
-    sent: ClassVar[list] = []
-
-    def __init__(self, channel: str, text: str) -> None:
-        self.told = (channel, text)
-
-    def __call__(self, context) -> None:
-        self.sent.append((*self.told, context["alert"]))
-
-
-def test_a_message_is_data_of_a_template_and_no_part_of_it(monkeypatch):
-    """Otherwise an error of the database could hold what the notifier's Jinja then executes."""
-    monkeypatch.setenv("DBT_ALERT_NOTIFIER", f"{__name__}.Notifier")
-    monkeypatch.setenv("DBT_ALERT_ARGUMENTS", '{"channel": "data"}')
-    alerts.on_failure({"ti": Instance(), "exception": AirflowException("no: {{ 7 * 7 }}")})
-    assert Notifier.sent.pop() == (
-        "data",
-        "{{ alert.title }}\n{{ alert.text }}\n{{ alert.url }}",
-        alerts.Alert(
-            title="dbt_dag: model.jaffle_shop.orders failed",
-            text="no: {{ 7 * 7 }}",
-            url="http://localhost:8080/dags/dbt_dag",
-        ),
-    )
-
-
-def test_only_warnings_are_told_of_a_success(monkeypatch):
-    monkeypatch.setenv("DBT_ALERT_NOTIFIER", f"{__name__}.Notifier")
-    monkeypatch.setenv("DBT_ALERT_ARGUMENTS", '{"channel": "data"}')
-    alerts.on_success({"ti": (ti := Instance())})
-    assert Notifier.sent == []
+def test_a_notifier_is_called_for_warnings_where_there_are_any():
+    contexts = []
+    callback = alerts.on_warning(contexts.append)
+    callback({"ti": (ti := Instance())})
+    assert contexts == []
     ti.xcom_push("warnings", "test.a: Got 3 results")
-    alerts.on_success({"ti": ti})
-    assert Notifier.sent.pop()[-1].text == "test.a: Got 3 results"
+    callback({"ti": ti})
+    assert contexts == [{"ti": ti, "exception": "test.a: Got 3 results"}]
 
 
 def test_the_last_task_comes_after_the_leaves_whatever_became_of_them(dag):
@@ -271,7 +200,7 @@ def poke(monkeypatch, tmp_path):
         found = {name.replace("__", "."): result for name, result in xcoms.items()}
         ti = Instance("run_results", run_id, states, found)
         with DAG("dbt_dag"):
-            last = summary.RunResults(task_id="run_results")
+            last = summary.RunResults()
         return last.poke({"ti": ti, "params": EMPTY}), ti
 
     return once

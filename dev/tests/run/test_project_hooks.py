@@ -13,7 +13,15 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-from dev.tests.conftest import EMPTY, Instance, in_task_process, parsed, record, serialized
+from dev.tests.conftest import (
+    EMPTY,
+    Instance,
+    in_task_process,
+    parsed,
+    record,
+    serialized,
+    with_arguments,
+)
 from include.engine import settings
 from include.engine.run import docs_catalog, results, summary
 from include.engine.run.operator import DbtOperator
@@ -69,7 +77,7 @@ def test_with_a_cold_dbt_hooks_run_with_each_command_and_the_dag_is_as_without(
 
 
 def test_hooks_take_a_slot_of_the_pool_and_their_process_has_them_alone(hooked, monkeypatch):
-    monkeypatch.setenv("DBT_POOL", "dbt")
+    with_arguments(monkeypatch, default_args={"pool": "dbt"})
     with in_task_process("on_run_end"):
         (task,) = parsed().tasks
     assert (task.task_id, task.pool) == ("on_run_end", "dbt")

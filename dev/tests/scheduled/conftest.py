@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.installation import dbt_beside, finish, start, up
+from dev.tests import sample
+from dev.tests.scheduled.installation import dag_arguments, dbt_beside, finish, start, up
 from include.engine import settings
 from scripts.local.api import Api
 from scripts.local.paths import Paths, installation_paths
@@ -31,7 +32,7 @@ def stub_dbt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     program = tmp_path_factory.mktemp("stub") / "dbt"
     program.write_text(STUB_DBT)
     program.chmod(0o755)
-    return {"DBT_EXECUTABLE": str(program), "STUB_FAILS": "none of them", "DBT_RETRIES": "0"}
+    return {"DBT_EXECUTABLE": str(program), "STUB_FAILS": "none of them"} | dag_arguments(retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
     """The paths of an installation that the tests of one file share, stopped at their end."""
     # A space, and a path longer than a Unix socket may have.
     state = tmp_path_factory.mktemp("state") / f"a {'long ' * 20}path"
-    yield installation_paths(str(state))
-    start("down", at=installation_paths(str(state))).wait(timeout=60)
+    yield installation_paths(str(state), str(sample.DAGS))
+    start("down", at=installation_paths(str(state), str(sample.DAGS))).wait(timeout=60)
 
 
 @pytest.fixture(scope="module")

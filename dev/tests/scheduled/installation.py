@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from dev.tests import sample
 from include.engine import settings
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
@@ -60,14 +61,32 @@ def write_project(folder: Path, schema: str, files: Mapping[str, str]) -> Path:
     return folder
 
 
+def dag_arguments(schedule: str = "@daily", mail: object = None, **default_args: object) -> dict:
+    """The variable that gives the DAG file of the tests (dev/tests/dags) these arguments."""
+    arguments = {"schedule": schedule, "default_args": default_args}
+    return {"DAG_ARGUMENTS": json.dumps(arguments | ({"mail": mail} if mail else {}))}
+
+
 def start(
     *arguments: str, at: Paths, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen:
     """`python -m scripts.local` as make starts it, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts.local", "--state", str(at.state), *arguments],
+        [
+            sys.executable,
+            "-m",
+            "scripts.local",
+            "--state",
+            str(at.state),
+            "--dags",
+            str(at.dags),
+            *arguments,
+        ],
         cwd=PROJECT,
-        env=CLEAN | {"DBT_RUNS": str(at.state / "runs")} | dict(environment or {}),
+        env=CLEAN
+        | sample.environment()
+        | {"DBT_RUNS": str(at.state / "runs")}
+        | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

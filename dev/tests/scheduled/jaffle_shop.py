@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 from collections import Counter, defaultdict
 from decimal import Decimal
-from pathlib import Path
 
-SEEDS = Path(__file__).resolve().parents[3] / "include" / "dbt" / "seeds"
+from dev.tests import sample
+
+SEEDS = sample.PROJECT / "seeds"
 
 
 def seed(name: str) -> list[dict[str, str]]:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.installation import log_of, statuses, triggered, write_project, xcom
+from dev.tests.scheduled.installation import (
+    dag_arguments,
+    log_of,
+    statuses,
+    triggered,
+    write_project,
+    xcom,
+)
 from scripts.local import postgres
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
@@ -102,7 +109,7 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def environment(environment) -> dict[str, str]:
     """Tasks are tried twice, one right after the other, and runs are triggered by tests alone."""
-    return environment | {"DBT_RETRIES": "1", "DBT_RETRY_DELAY": "1", "DBT_SCHEDULE": "none"}
+    return environment | dag_arguments(schedule="none", retries=1, retry_delay=1)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.installation import CLEAN, write_project
+from dev.tests import sample
+from dev.tests.scheduled.installation import CLEAN, dag_arguments, write_project
 from scripts.local import airflow, ports, postgres, processes
 from scripts.local.api import Api
 from scripts.local.environment import airflow_environment, load_secrets
-from scripts.local.paths import PROJECT, Paths, installation_paths
+from scripts.local.paths import Paths, installation_paths
 
 HERE = Path(__file__).parent
 FILES = {
@@ -98,7 +99,7 @@ def environment(at, tmp_path_factory) -> dict[str, str]:
     project = write_project(tmp_path_factory.mktemp("tiny project"), "pipeline", FILES)
     bundles = [
         {"name": name, "classpath": LOCAL, "kwargs": {"path": str(path)}}
-        for name, path in (("project", PROJECT / "dags"), ("around", HERE / "pipeline"))
+        for name, path in (("project", sample.DAGS), ("around", HERE / "pipeline"))
     ]
     given = airflow_environment(
         CLEAN, at, load_secrets(at), ports.free_port(9300), "up", os.cpu_count() or 2
@@ -108,8 +109,7 @@ def environment(at, tmp_path_factory) -> dict[str, str]:
         "DBT_PROJECT_DIR": str(project),
         "DBT_PROFILES_DIR": str(project),
         "DBT_MANIFEST": str(tmp_path_factory.mktemp("manifest") / "manifest.json"),
-        "DBT_RETRIES": "0",
-        "DBT_SCHEDULE": "@yearly or any asset",
+        **dag_arguments(schedule="@yearly or any asset", retries=0),
         "DBT_SOURCE_FRESHNESS": "true",
     }
 

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 
-from dev.tests.scheduled.installation import log_of, statuses, triggered, write_project, xcom
+from dev.tests.scheduled.installation import (
+    dag_arguments,
+    log_of,
+    statuses,
+    triggered,
+    write_project,
+    xcom,
+)
 from include.engine import settings
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
@@ -82,11 +89,8 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def environment(environment, mails) -> dict[str, str]:
     return environment | {
-        "DBT_RETRIES": "0",
+        **dag_arguments(retries=0, mail={"to": "team@example.com", "from_email": "a@example.com"}),
         "DBT_FAILING_ROWS": "3",
-        "DBT_ALERT_NOTIFIER": "airflow.providers.smtp.notifications.smtp.SmtpNotifier",
-        "DBT_ALERT_ARGUMENTS": '{"to": "team@example.com", "from_email": "airflow@example.com"}',
-        "DBT_ALERT_WARNINGS": "true",
         "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(
             {
                 "conn_type": "smtp",

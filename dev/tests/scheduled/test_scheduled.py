@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.installation import finish, start, table_of, write_project
+from dev.tests.scheduled.installation import dag_arguments, finish, start, table_of, write_project
 from scripts.local import postgres
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
@@ -40,7 +40,7 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(environment) -> dict[str, str]:
-    return environment | {"DBT_RETRY_DELAY": "1"}
+    return environment | dag_arguments(retry_delay=1)
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from urllib.parse import quote
 
 import pytest
 
-from dev.tests.scheduled.installation import up
+from dev.tests import sample
+from dev.tests.scheduled.installation import dag_arguments, up
 from scripts.local.api import Api
-from scripts.local.paths import PROJECT
 
 MARTS = "    marts:\n      +materialized: table\n"
 APART = f"{MARTS}      +meta: {{airflow: {{schedule: assets, dag: marts}}}}\n"
@@ -18,16 +17,15 @@ APART = f"{MARTS}      +meta: {{airflow: {{schedule: assets, dag: marts}}}}\n"
 
 @pytest.fixture
 def api(at, tmp_path) -> Api:
-    sample = tmp_path / "a dbt project"
-    shutil.copytree(PROJECT / "include" / "dbt", sample)
-    project = sample / "dbt_project.yml"
+    folder = sample.write_project(tmp_path / "a dbt project")
+    project = folder / "dbt_project.yml"
     assert MARTS in project.read_text()
     project.write_text(project.read_text().replace(MARTS, APART))
     environment = {
-        "DBT_PROJECT_DIR": str(sample),
-        "DBT_PROFILES_DIR": str(sample),
+        "DBT_PROJECT_DIR": str(folder),
+        "DBT_PROFILES_DIR": str(folder),
         "DBT_MANIFEST": str(tmp_path / "manifest" / "manifest.json"),
-        "DBT_SCHEDULE": "none",
+        **dag_arguments(schedule="none"),
     }
     found, output = up(at, environment)
     assert "Switched on: dbt_dag, dbt_dag__marts." in output

@@ -50,7 +50,7 @@ def sleeper():
 
 
 def test_the_environment_is_made_of_what_is_given_and_nothing_else():
-    at = Paths(Path("/my project"), Path("/my project/.airflow"))
+    at = Paths(*(Path("/my project", name) for name in ("", ".airflow", "dags")))
     person = {
         "PATH": "/bin",
         "AIRFLOW_HOME": "/other",

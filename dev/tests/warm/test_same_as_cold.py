@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,9 +11,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from dev.tests import sample
 from dev.tests.oracle import projects
-
-from .conftest import ROOT
 
 COMMANDS = [
     ("run", "--select", "one"),
@@ -38,7 +36,7 @@ def test_small_project(warm, shop, command):
 
 
 def test_sample_project(warm, tmp_path, query):
-    project = shutil.copytree(ROOT / "include" / "dbt", tmp_path / "sample")
+    project = sample.write_project(tmp_path / "sample")
     env = {"WAREHOUSE_HOST": warm.env["PGHOST"], "WAREHOUSE_DATABASE": "postgres"}
     env["DBT_THREADS"] = "1"  # the order of the log's lines
     warm.run(project, "ls", **env)

@@ -10,7 +10,6 @@ JSON writes both as escapes: so the line of one task is found without decoding t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -34,6 +33,9 @@ _PLAN = Path(__file__).parent
 MADE_BY = (*sorted(_PLAN.glob("*.py")), _PLAN.with_name("manifest") / "records.py")
 """The code that makes a plan."""
 
+_UNWRITTEN: dict[Path, tuple[str, tuple[Dag, ...]]] = {}
+"""By manifest, the origin and the plan that this process could not write."""
+
 
 class TaskRef(NamedTuple):
     """One task of one DAG."""
@@ -42,9 +44,10 @@ class TaskRef(NamedTuple):
     task_id: str
 
 
-def plan_options(config: Settings) -> Options:
-    """The options of the plan that the settings ask for."""
-    return Options(*(getattr(config, name) for name in Options._fields))
+def plan_options(config: Settings, schedule: str | None = None) -> Options:
+    """The options of the plan that the settings, and the DAG file's `schedule`, ask for."""
+    given = {name: getattr(config, name) for name in Options._fields if name != "schedule"}
+    return Options(**given, schedule=schedule)
 
 
 def dag_tasks(config: Settings, dag_id: str) -> tuple[Task, ...]:
@@ -60,6 +63,8 @@ def load_plan(path: Path, options: Options, only: TaskRef | None = None) -> tupl
     """The plan of the manifest at `path`. With `only`, the DAG of that task with no other task; ()
     if there is no such DAG.
 
+    With a schedule of None it is the plan that the DAG file asked for last.
+
     Raises ManifestError as `manifest.load` and `plan_dags` do.
     """
     kept = read_plan(path, options, only)
@@ -71,10 +76,16 @@ def load_plan(path: Path, options: Options, only: TaskRef | None = None) -> tupl
     )
 
     planned = plan_dags(records.load_manifest(path), options)
-    with contextlib.suppress(OSError):  # a read-only folder: each parse plans for itself
-        write_plan(path, options, planned)
-    if only is None:
-        return planned
+    if options.schedule is not None:
+        try:
+            write_plan(path, options, planned)
+        except OSError:  # a read-only folder: each process plans for itself, and keeps it
+            _UNWRITTEN[path] = _origin(path, options), planned
+    return planned if only is None else _only(planned, only)
+
+
+def _only(planned: Iterable[Dag], only: TaskRef) -> tuple[Dag, ...]:
+    """The DAG of the one task, with that task alone."""
     return tuple(
         dag._replace(tasks=tuple(task for task in dag.tasks if task.id == only.task_id))
         for dag in planned
@@ -97,10 +108,15 @@ def write_plan(path: Path, options: Options, planned: Iterable[Dag]) -> None:
 
 
 def read_plan(path: Path, options: Options, only: TaskRef | None = None) -> tuple[Dag, ...] | None:
-    """What `load_plan` returns, from the file; None if the file has no plan of this manifest."""
+    """What `load_plan` returns, from the file, or from what this process could not write; None
+    where there is no such plan of this manifest.
+    """
+    origin, planned = _UNWRITTEN.get(path, ("", ()))
     try:
+        if _is_of(origin, path, options):
+            return planned if only is None else _only(planned, only)
         text = path.with_name(NAME).read_text()
-        if not text.startswith(_origin(path, options) + "\n"):
+        if not _is_of(text.partition("\n")[0], path, options):
             return None
     except OSError:
         return None
@@ -149,6 +165,13 @@ def _task(record: str) -> Task:
     plain = (tuple(value) if isinstance(value, list) else value for value in values)
     assets = (tuple(Asset(*asset) for asset in listed) for listed in (inlets, outlets))
     return Task(*plain, *assets, doc)
+
+
+def _is_of(origin: str, path: Path, options: Options) -> bool:
+    """Whether a plan of that origin is one of this manifest and these options."""
+    if options.schedule is None and origin:
+        options = options._replace(schedule=json.loads(origin)["schedule"])
+    return origin == _origin(path, options)
 
 
 def _origin(path: Path, options: Options) -> str:

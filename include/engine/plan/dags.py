@@ -18,6 +18,7 @@ from include.engine.plan.assets import REFRESHED, Graph, tested_nodes
 from include.engine.plan.data_tests import TESTS
 from include.engine.plan.records import (
     BASE,
+    DAILY,
     HOOKS,
     Asset,
     Dag,
@@ -35,11 +36,7 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     Raises what `plan_tasks` raises, and ManifestError, naming nodes and files, for a text that is
     no schedule and for a schedule that could never start a run.
     """
-    default = DagRequest(BASE, schedules.parse_schedule(options.schedule), "DBT_SCHEDULE")
-    if default.schedule is None:
-        raise ManifestError(
-            f"DBT_SCHEDULE is {options.schedule!r}; it takes {schedules.WORDS.replace('`', '')}."
-        )
+    default = base_request(options.schedule or DAILY)
     for node in manifest.nodes.values():
         for section in meta.SECTIONS if node.airflow else ():
             meta.operator_arguments(node, section)  # of every node, with a task or not
@@ -55,6 +52,15 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     require_no_cycle(dags)
     # Only a warm dbt can leave hooks out: those of a cold one run with each command.
     return tuple(add_hooks(dag, manifest.nodes) for dag in dags) if options.warm else dags
+
+
+def base_request(schedule: str) -> DagRequest:
+    """The base DAG with the schedule of the DAG file. Raises ManifestError if that is none."""
+    parsed = schedules.parse_schedule(schedule)
+    if parsed is None:
+        words = schedules.WORDS.replace("`", "")
+        raise ManifestError(f"dbt_dags(schedule={schedule!r}) in the DAG file: it takes {words}.")
+    return DagRequest(BASE, parsed, "dbt_dags(schedule=…) in the DAG file")
 
 
 def assign_dags(

@@ -9,6 +9,9 @@ created faster than dataclasses.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+DAILY = "@daily"
+"""The schedule of `dbt_dag` where nothing else is known."""
+
 BASE = "dbt_dag"
 """The DAG of every node that names no schedule of its own. Other DAG ids start with it."""
 
@@ -23,14 +26,17 @@ START, END = HOOKS = ("on-run-start", "on-run-end")
 
 
 class Options(NamedTuple):
-    """The settings of the same names (see settings.py)."""
+    """The settings of the same names (settings.py), and the schedule of `dbt_dag`.
+
+    A schedule of None is that of the DAG file, which other processes do not know.
+    """
 
     gate_tests: bool = True
     unit_tests: bool = False
     source_freshness: bool = False
     saved_queries: bool = False
     warm: bool = True
-    schedule: str = "@daily"
+    schedule: str | None = DAILY
 
 
 class Asset(NamedTuple):

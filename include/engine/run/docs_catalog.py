@@ -13,13 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, ObjectStoragePath, get_parsing_context
+from airflow.sdk import ObjectStoragePath
 
 from include.engine import settings
-from include.engine.plan.records import BASE, END
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.operator import DbtOperator
-from include.engine.run.project_hooks import Hooks
 
 TASK_ID = "docs_catalog"
 
@@ -35,7 +33,7 @@ class Catalog(DbtOperator):
     """Runs `dbt docs generate` and writes its catalog.json to `DBT_DOCS_CATALOG`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(argv=ARGV, node="", nodes=(), doc_md=DOC, **kwargs)
+        super().__init__(task_id=TASK_ID, argv=ARGV, node="", nodes=(), doc_md=DOC, **kwargs)
 
     def execute(self, context: Any) -> None:
         config = settings.load()
@@ -48,26 +46,6 @@ class Catalog(DbtOperator):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(catalog)
         self.log.info("The catalog is at %s", file)
-
-
-def add_catalog_task(dag: DAG, config: settings.Settings) -> None:
-    """Adds the task, if it is wanted, after the leaves of the DAG and before on-run-end hooks.
-
-    It has the DAG's trigger rule: it does not run after a failure, and so does not hide it.
-    """
-    wanted = dag.dag_id == BASE and config.docs_catalog
-    if not wanted or get_parsing_context().task_id not in (None, TASK_ID):
-        return
-    ends = {t.task_id: t for t in dag.tasks if isinstance(t, Hooks) and t.kind == END}
-    leaves = [
-        task
-        for task in dag.tasks
-        if task.task_id not in ends and task.downstream_task_ids <= ends.keys()
-    ]
-    last = Catalog(task_id=TASK_ID, connection=config.connection, dag=dag)
-    for before, after in (*((leaf, last) for leaf in leaves), *((last, e) for e in ends.values())):
-        before.downstream_task_ids.add(after.task_id)
-        after.upstream_task_ids.add(before.task_id)
 
 
 def read_catalog(config: settings.Settings) -> Mapping[str, Any]:

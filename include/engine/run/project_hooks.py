@@ -61,7 +61,7 @@ class Hooks(DbtOperator):
     def _ended(self, context: Any, planned: Iterable[Task]) -> list[results.Result]:
         """The results of the run; waits, without a slot, until all other tasks have ended."""
         ti = context["ti"]
-        states = summary.task_states(ti, {summary.TASK_ID})
+        states = summary.planned_states(planned, summary.task_states(ti))
         if waiting := summary.unfinished_tasks(states):
             self.log.info("Still at work: %s", failures.shorten(waiting))
             moment = datetime.now(timezone.utc) + timedelta(seconds=summary.WAIT_SECONDS)

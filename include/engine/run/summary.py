@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import DAG, BaseSensorOperator, PokeReturnValue, get_parsing_context
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.engine import settings
@@ -50,16 +50,22 @@ class RunResults(BaseSensorOperator):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
+            task_id=TASK_ID,
             mode="reschedule",
             poke_interval=WAIT_SECONDS,
             trigger_rule="all_done",
             doc_md=DOC,
+            # It asks the warehouse nothing, and what failed has been reported by its own task.
+            pool="default_pool",
+            on_failure_callback=None,
+            on_success_callback=None,
             **kwargs,
         )
 
     def poke(self, context: Any) -> PokeReturnValue | bool:
         ti = context["ti"]
-        states = task_states(ti)
+        # Tasks that a person has added after this one wait for it.
+        states = task_states(ti, self.get_flat_relative_ids(upstream=False))
         if waiting := unfinished_tasks(states):
             self.log.info("Still at work: %s", failures.shorten(waiting))
             return False
@@ -74,23 +80,18 @@ class RunResults(BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=run)
 
 
-def add_summary_task(dag: DAG) -> None:
-    """Adds the last task to a DAG, after its leaves; not in the process of another task."""
-    if get_parsing_context().task_id not in (None, TASK_ID):
-        return
-    leaves = [task for task in dag.tasks if not task.downstream_task_ids]
-    # Without callbacks: the task that failed has already sent its alert.
-    last = RunResults(task_id=TASK_ID, dag=dag, on_failure_callback=None, on_success_callback=None)
-    for leaf in leaves:
-        leaf.downstream_task_ids.add(TASK_ID)
-        last.upstream_task_ids.add(leaf.task_id)
-
-
 def task_states(ti: Any, later: Collection[str] = ()) -> dict[str, str | None]:
     """The state of each task of the run, by task id, without `ti` and the tasks in `later`."""
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     left_out = {ti.task_id, *later}
     return {task_id: state for task_id, state in states.items() if task_id not in left_out}
+
+
+def planned_states(
+    planned: Iterable[Task], states: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """The states of dbt's own tasks: a person may have added others to the DAG."""
+    return {task.id: states[task.id] for task in planned if task.id in states}
 
 
 def unfinished_tasks(states: Mapping[str, str | None]) -> list[str]:
@@ -106,6 +107,7 @@ def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]
     config = settings.load()
     manifest = find.find_manifest(config, may_be_old=True)
     planned = cache.dag_tasks(config, ti.dag_id)
+    states = planned_states(planned, states)
     artifacts = merge_results(ti, planned, states, pull_results(ti, states), entered)
     files = {f"{name}.json": json.dumps(artifact) for name, artifact in artifacts.items()}
     ran = artifacts[results.RUN_RESULTS]["results"]
