@@ -1,8 +1,8 @@
-"""Ask the package index whether every pin has a wheel for every Python and platform we name.
+"""Check that every pin has a wheel for each supported Python and platform.
 
-A pin without a wheel would be compiled on the user's machine: minutes, a compiler, and often an
-error. Nothing is downloaded but metadata. Needs uv, because pip judges `; python_version` markers
-by the Python it runs on and not by the one it is asked about.
+A pin without a wheel is compiled on the user's machine: it takes minutes, needs a compiler and
+often fails. Only metadata is downloaded. The check needs uv: pip evaluates `; python_version`
+markers for the Python that it runs on, not for the one that it is asked about.
 
     python3 dev/check_wheels.py                 # about 40 seconds
     python3 dev/check_wheels.py --uv path/to/uv

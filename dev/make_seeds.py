@@ -3,8 +3,8 @@
 
     python3 dev/make_seeds.py [folder]      default: include/dbt/seeds
 
-The same bytes every time, on every Python from 3.10 on. That is why only `random()`, `choices()`
-and `randrange()` of a seeded generator are used: distributions such as `gauss()` go through the
+The output is the same to the byte each time, on Python 3.10 and later. So only `random()`,
+`choices()` and `randrange()` of a seeded generator are used. `gauss()` and the like depend on the
 platform's logarithms, and some have changed between releases.
 """
 
@@ -17,7 +17,7 @@ from random import Random
 SEEDS = Path(__file__).resolve().parent.parent / "include" / "dbt" / "seeds"
 
 OPENED = datetime(2025, 1, 1)
-CLOSED = datetime(2026, 7, 1)  # nothing is known that happened at or after this moment
+CLOSED = datetime(2026, 7, 1)  # the data ends before this moment
 DAYS = (CLOSED - OPENED).days
 
 # Small on purpose: dbt takes a fifth of a millisecond to load one cell of a seed.
@@ -25,8 +25,8 @@ ORDERS_PER_DAY = 1.4, 3.0  # on an average day, at the beginning and at the end
 WEEKDAY = (0.75, 0.8, 0.9, 1.0, 1.3, 1.45, 1.1)  # Monday first
 MONTH = (0.8, 0.85, 0.95, 1.0, 1.1, 1.15, 1.15, 1.05, 0.95, 0.95, 1.0, 1.3)  # January first
 HOUR = {7: 3, 8: 8, 9: 9, 10: 6, 11: 7, 12: 14, 13: 12, 14: 6, 15: 5, 16: 5, 17: 6, 18: 4}
-NEW_CUSTOMER = 0.8, 0.25  # share of orders placed by somebody new, at the beginning and at the end
-NEVER_ORDERED = 40  # customers who signed up and left it at that
+NEW_CUSTOMER = 0.8, 0.25  # share of orders by new customers, at the beginning and at the end
+NEVER_ORDERED = 40  # customers who signed up and never ordered
 
 PRODUCTS = (  # sku, name, type, price in cents, share of sales
     ("JAF-01", "three cheese", "jaffle", 850, 18),
@@ -65,7 +65,7 @@ def after(rng, moment, least, most):
 
 
 def loaded_at(moment):
-    """When the loader brought it in: at two in the following night."""
+    """When the loader copied the row: at two in the following night."""
     return moment.replace(hour=2, minute=0, second=0) + timedelta(days=1)
 
 
@@ -82,7 +82,7 @@ def order_times(rng):
 
 
 def buyers(rng, times):
-    """Who places each order, as the index of that customer's first one; regulars come again."""
+    """The customer of each order, as the index of that customer's first order."""
     who = []
     for order, time in enumerate(times):
         if not who or rng.random() < between(NEW_CUSTOMER, (time - OPENED).days):
@@ -112,7 +112,7 @@ def customers(rng, times, who):
 
 
 def status(rng, ordered):
-    """What an order has become by closing time, and since when. A return is over within 28 days."""
+    """The status of an order when the data ends, and since when. A return takes at most 28 days."""
     shipped = after(rng, ordered, 0.2, 2)
     completed = after(rng, shipped, 1, 5)
     steps = [("placed", ordered), ("shipped", shipped), ("completed", completed)]
@@ -133,7 +133,7 @@ def basket(rng):
 
 
 def payments(rng, total, ordered, order_status, updated):
-    """Rows of raw_payments without ids: they add up to `total` cents, but for failed attempts."""
+    """Rows of raw_payments without ids. Those that did not fail add up to `total` cents."""
     parts = []
     if rng.random() < 0.13:
         parts.append(
@@ -152,7 +152,7 @@ def payments(rng, total, ordered, order_status, updated):
         if method == "credit_card" and rng.random() < 0.03:
             rows.append((method, amount, "failed", ordered, loaded_at(ordered)))
             ordered += timedelta(seconds=rng.randrange(20, 180))
-        # A coupon is spent for good; what was paid with money comes back.
+        # Money comes back with a return; a used coupon does not.
         refunded = order_status == "returned" and method != "coupon"
         outcome, known = ("refunded", updated) if refunded else ("succeeded", ordered)
         rows.append((method, amount, outcome, ordered, loaded_at(known)))
