@@ -4,7 +4,10 @@
 #   UV=                 make them with venv and pip though there is a uv; UV=/path/to/uv: that one
 
 AIRFLOW := .airflow/venv/bin/python
+LOCAL := $(AIRFLOW) -m scripts.local
 PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
+RUN_OPTIONS = $(if $(DAG),--dag="$$DAG") $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(SELECT),--select="$$SELECT") \
+	$(if $(EXCLUDE),--exclude="$$EXCLUDE") $(if $(VARS),--vars="$$VARS") $(if $(filter-out 0 false no,$(FULL_REFRESH)),--full-refresh)
 PROJECTS := 24
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
@@ -18,27 +21,35 @@ FOUND_UV = $(or $(UV),$(shell command -v uv),$(OWN_UV)/bin/uv)
 COMPILE = --quiet pip compile --upgrade --universal --python-version 3.10 \
 	--exclude-newer $(PINS_OF) --custom-compile-command "make pins"
 
+# What a person types reaches a verb as it is: make would expand each dollar sign in it.
+TYPED := ARGS DAG EXCLUDE SELECT SQL VARS
+$(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
+export $(TYPED)
+
 # Another Python's variables would reach into the environments made here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down dbt psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
-run: airflow-venv dbt-venv ## run the DAG once on a Postgres of its own, and show what came of it (DAG=id TIMEOUT=seconds)
-	@$(AIRFLOW) -m scripts.local run $(if $(DAG),--dag $(DAG)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
+run: airflow-venv dbt-venv ## run the DAG once on a Postgres of its own, and show the results (SELECT=orders+ EXCLUDE= FULL_REFRESH=1 VARS='{"a": 1}' DAG=id TIMEOUT=seconds)
+	@$(LOCAL) run $(RUN_OPTIONS)
 
 up: airflow-venv dbt-venv ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above)
-	@$(AIRFLOW) -m scripts.local up $(if $(PORT),--port $(PORT))
+	@$(LOCAL) up $(if $(PORT),--port $(PORT))
 
 down: ## stop what `make up` started
-	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; else echo Nothing is running.; fi
+	@if [ -x $(AIRFLOW) ]; then $(LOCAL) down; else echo Nothing is running.; fi
 
-psql: airflow-venv ## look into the warehouse (SQL='select ...': one statement)
-	@$(AIRFLOW) -m scripts.local psql $(if $(SQL),--sql "$$SQL")
+dbt: airflow-venv dbt-venv ## run dbt by hand on the warehouse of the tasks (ARGS='run --select orders')
+	@$(LOCAL) dbt -- "$$ARGS"
+
+psql: airflow-venv ## look into the embedded warehouse (SQL='select ...': one statement)
+	@$(LOCAL) psql $(if $(SQL),--sql="$$SQL")
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(SCHEDULED))
@@ -99,7 +110,7 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
 
 clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
-	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m scripts.local down; fi
+	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(LOCAL) down; fi
 	rm -rf .dbt/[!.]* .airflow
 
 # The environments. What they are made of decides whether they are made again.

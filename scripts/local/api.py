@@ -81,9 +81,9 @@ class Api:
         for dag_id in dag_ids or (self.dag_id,):
             self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
 
-    def trigger(self, run_id: str) -> None:
-        wanted = {"dag_run_id": run_id, "logical_date": None}
-        self.call("POST", f"/api/v2/dags/{self.dag_id}/dagRuns", wanted)
+    def trigger(self, run_id: str, **params: object) -> None:
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": params}
+        self.call("POST", f"/api/v2/dags/{self.dag_id}/dagRuns", body)
 
     def run_state(self, run_id: str) -> str:
         return self.call("GET", self._run(run_id))["state"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 
@@ -24,16 +24,16 @@ TABLES_SHOWN = 3
 EXAMPLE = "customers"  # the relation to look into, where the project has one of that name
 
 
-def run(paths: Paths, api: Api, verb: str, timeout: float) -> int:
-    """Trigger a run and print its progress and its result.
+def run(paths: Paths, api: Api, verb: str, timeout: float, params: Mapping[str, object]) -> int:
+    """Trigger a run with `params`, and print its progress and its result.
 
-    Returns 0 when every task went well, else 1. A run that is not finished after `timeout`
-    seconds is ended, as it is by an interrupt.
+    Returns 0 if every task succeeded, else 1. An interrupt ends the run, and so does `timeout`, in
+    seconds.
     """
     run_id = f"make_run__{datetime.now(timezone.utc):%Y-%m-%dT%H-%M-%S.%f}"
     began = time.monotonic()
     try:
-        api.trigger(run_id)
+        api.trigger(run_id, **params)
         state = _until_finished(paths, api, run_id, verb, began + timeout)
     except BaseException:
         # An Airflow that stays up has to be told that nobody waits for this run any more.

@@ -1,11 +1,16 @@
-"""What `make run`, `make up`, `make down` and `make psql` do, each as one function."""
+"""What `make run`, `up`, `down`, `dbt` and `psql` do: a function for each."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
+from types import MappingProxyType
 
 from include.engine import settings
 from scripts.local import airflow, follow, manifest, ports, postgres, processes
@@ -14,17 +19,22 @@ from scripts.local.environment import airflow_environment, load_secrets
 from scripts.local.paths import LocalError, Paths
 
 
-def run(paths: Paths, timeout: float, dag_id: str = DAG_ID) -> int:
-    """Run a DAG once, with services started for it, or with those of `up` when they are there.
+def run(
+    paths: Paths,
+    timeout: float,
+    dag_id: str = DAG_ID,
+    params: Mapping[str, object] = MappingProxyType({}),
+) -> int:
+    """Run a DAG once, with the services of `up` if they run, else with services for this run only.
 
-    Returns 0 when every task went well, else 1. Nothing that was started here is left running.
+    Returns 0 if every task succeeded, else 1.
     """
     with processes.only_one(paths, "run"):
         port = airflow.running(paths, "up")
         if port is None:
             try:
                 api, since = _start(paths, "run", 0, dag_id)
-                return _run_once(paths, api, since, "run", timeout)
+                return _run_once(paths, api, since, "run", timeout, params)
             finally:
                 with processes.uninterrupted():
                     _stop(paths)
@@ -32,7 +42,7 @@ def run(paths: Paths, timeout: float, dag_id: str = DAG_ID) -> int:
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
     airflow.wait_until_healthy(paths, api, "up")
     api.parse_again()
-    return _run_once(paths, api, since, "up", timeout)
+    return _run_once(paths, api, since, "up", timeout, params)
 
 
 def up(paths: Paths, first_port: int) -> int:
@@ -68,19 +78,49 @@ def down(paths: Paths) -> int:
 
 
 def psql(paths: Paths, statement: str | None) -> int:
-    """psql on the embedded warehouse. Its server is started for that time, unless it runs.
+    """psql on the embedded warehouse, whose server is started for that time if it does not run.
 
     Returns psql's exit code.
     """
     if not paths.postgres_data.exists():
         raise LocalError("There is no warehouse yet. Make one with: make run")
     keys = load_secrets(paths)
-    if postgres.running(paths):
+    with _postgres(paths, keys, "psql"):
         return postgres.psql(paths, keys, statement)
-    with processes.only_one(paths, "psql"):
+
+
+def dbt(paths: Paths, text: str) -> int:
+    """dbt with these arguments, on the project, the profile and the warehouse of the tasks.
+
+    The embedded Postgres is started for that time if it does not run. With the Airflow of `make up`
+    the command is a warm one. Returns dbt's exit code.
+    """
+    try:
+        argv = shlex.split(text)
+    except ValueError as error:
+        raise LocalError(f"ARGS is not quoted as for a shell ({error}): {text}") from None
+    if not argv:
+        raise LocalError("What is dbt to do? For example: make dbt ARGS='run --select orders'")
+    keys = load_secrets(paths)
+    port = airflow.running(paths, "up")
+    environment = airflow_environment(os.environ, paths, keys, port or 0, "up", 1)
+    if port is None:
+        environment["DBT_WARM"] = "false"  # to start a warm dbt takes longer than one command
+    command = [sys.executable, "-m", "include.engine.run.dbt", *argv]
+    with _postgres(paths, keys, "dbt"), processes.uninterrupted():  # Ctrl-C is for dbt
+        return subprocess.run(command, env=environment, cwd=paths.project).returncode
+
+
+@contextmanager
+def _postgres(paths: Paths, keys: Mapping[str, str], verb: str) -> Iterator[None]:
+    """Meanwhile the embedded Postgres runs. It is stopped at the end if it was started here."""
+    if postgres.running(paths):
+        yield
+        return
+    with processes.only_one(paths, verb):
         try:
-            postgres.start(paths, keys, "psql")
-            return postgres.psql(paths, keys, statement)
+            postgres.start(paths, keys, verb)
+            yield
         finally:
             with processes.uninterrupted():
                 postgres.stop(paths)
@@ -118,13 +158,20 @@ def _stop(paths: Paths) -> None:
     postgres.stop(paths)
 
 
-def _run_once(paths: Paths, api: Api, since: datetime, verb: str, timeout: float) -> int:
+def _run_once(
+    paths: Paths,
+    api: Api,
+    since: datetime,
+    verb: str,
+    timeout: float,
+    params: Mapping[str, object],
+) -> int:
     there: list[str] = []
     _step("The DAG", lambda: there.extend(airflow.wait_until_parsed(paths, api, since)))
     if api.dag_id not in there:
         raise LocalError(f"There is no DAG {api.dag_id}. There are: {', '.join(there)}")
     api.unpause()
-    return follow.run(paths, api, verb, timeout)
+    return follow.run(paths, api, verb, timeout, params)
 
 
 def _step(name: str, action: Callable[[], object]) -> None:

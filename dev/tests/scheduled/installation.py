@@ -124,8 +124,7 @@ def wait_for(sign_of_life: str, process: subprocess.Popen) -> None:
 
 def triggered(api: Api, run_id: str, **params: object) -> str:
     """The state of a run that is triggered with these params, once it has finished."""
-    path = f"/api/v2/dags/{api.dag_id}/dagRuns"
-    api.call("POST", path, {"dag_run_id": run_id, "logical_date": None, "conf": params})
+    api.trigger(run_id, **params)
     deadline = time.monotonic() + 240
     while (state := api.run_state(run_id)) not in ("success", "failed"):
         assert time.monotonic() < deadline, api.tasks(run_id)

@@ -404,5 +404,5 @@ def test_an_interrupted_run_is_ended_though_airflow_refuses_at_first(at, monkeyp
     monkeypatch.setattr(follow, "POLL_SECONDS", 0)
     api = Busy()
     with pytest.raises(KeyboardInterrupt):
-        follow.run(at, api, "up", timeout=1)
+        follow.run(at, api, "up", 1, {})
     assert (api.state, api.refusals) == ("failed", 0)
