@@ -48,5 +48,6 @@ def test_nothing_else_reads_the_environment():
         if "warm" not in path.parts and re.search(r"\b(environ|getenv)\b", path.read_text())
     }
     assert reads == {
-        f"include/engine/{name}.py" for name in ("settings", "run/environment", "manifest/build")
+        f"include/engine/{name}.py"
+        for name in ("settings", "run/dbt", "run/environment", "manifest/build")
     }

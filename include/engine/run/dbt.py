@@ -16,7 +16,7 @@ from typing import NoReturn
 from airflow.sdk.exceptions import AirflowException
 
 from include.engine import settings
-from include.engine.run.operator import dbt_environment, require_dbt
+from include.engine.run.environment import dbt_environment, require_dbt
 
 FOLDER = settings.ROOT / ".dbt" / "by-hand"
 # What only serves a task, which reads dbt's log and runs one node.
