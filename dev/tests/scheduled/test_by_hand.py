@@ -27,7 +27,8 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture
 def shell(at, environment):
     """Pastes a text into a shell whose `make` is about the installation of the test."""
-    local = shlex.join([sys.executable, "-m", "scripts.local", "--state", str(at.state)])
+    folders = ("--state", str(at.state), "--dags", str(at.dags))
+    local = shlex.join([sys.executable, "-m", "scripts.local", *folders])
     make = 'make() { command make -s "LOCAL=$LOCAL_VERBS" "$@"; }\n'
 
     def paste(text: str) -> tuple[int, str]:
