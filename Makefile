@@ -58,6 +58,7 @@ test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and 
 	@$(PYTEST) dev/tests/warm
 
 test-quick: airflow-venv manifest ## the tests that need no database
+	@$(PYTEST) tests
 	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled warm oracle image browser)
 
 test-scheduled: airflow-venv dbt-venv ## runs that fail and are mended, have params, leave results, or are interrupted
