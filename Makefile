@@ -22,7 +22,7 @@ COMPILE = --quiet pip compile --upgrade --universal --python-version 3.10 \
 	--exclude-newer $(PINS_OF) --custom-compile-command "make pins"
 
 # What a person types reaches a verb as it is: make would expand each dollar sign in it.
-TYPED := ARGS DAG EXCLUDE SELECT SQL VARS
+TYPED := ARGS DAG EXCLUDE FROM SELECT SQL TO VARS
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
 
@@ -30,7 +30,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down dbt psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down dbt psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -109,6 +109,9 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
 	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
+
+upgrade: ## replace the engine by that of a newer template (FROM=git address or folder, TO=branch, tag or commit)
+	@sh scripts/python scripts/upgrade.py --from="$$FROM" --to="$$TO"
 
 clean: ## stop what runs here, and remove all that was made in .dbt and .airflow
 	@if ls .airflow/run/*.json >/dev/null 2>&1 && [ -x $(AIRFLOW) ]; then $(LOCAL) down; fi
