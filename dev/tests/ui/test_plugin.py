@@ -61,8 +61,7 @@ def test_the_pages_can_be_built_of_what_airflow_brings():
 
     assert {route.path: route.dependant.query_params for route in create().routes} == {
         "/docs/": [],
-        "/docs/manifest.json": [],
-        "/docs/catalog.json": [],
+        "/docs/site": [],
         "/dags/{dag_id}": [],
         "/dags/{dag_id}/tasks/{task_id}": [],
         "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}": [],

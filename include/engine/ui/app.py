@@ -55,9 +55,8 @@ def create() -> FastAPI:
     run = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
     project = Depends(requires_access_project)
     for path, answer, permissions in (
-        ("/docs/", docs_site, [project]),
-        ("/docs/manifest.json", docs_manifest, [project]),
-        ("/docs/catalog.json", docs_catalog_json, [project]),
+        ("/docs/", docs_page, [project]),
+        ("/docs/site", docs_site, [project]),
         ("/dags/{dag_id}", dag_page, [code]),
         ("/dags/{dag_id}/tasks/{task_id}", task_page, [code]),
         ("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", task_page, [code, run]),
@@ -82,21 +81,26 @@ def requires_access_project(user: GetUserDep, session: SessionDep, path: Manifes
         raise HTTPException(403, "Forbidden")
 
 
+def docs_page() -> Response:
+    """The page around dbt's site, light or dark as Airflow is."""
+    return HTMLResponse(render.page("docs.html"), headers=render.DOCS)
+
+
 def docs_site(path: ManifestPath) -> Response:
-    """dbt's own page, which loads manifest.json and catalog.json; no address names a file."""
-    site = beside(path, "index.html")
-    if site is None:
+    """dbt's own site, with the manifest and the catalog in it; no address names a file."""
+    index = beside(path, "index.html")
+    if index is None:
         raise records.ManifestError(f"No documentation site beside {path}. {records.MEND}")
-    return HTMLResponse(render.docs_site(site.read_text(encoding="utf-8")), headers=render.SITE)
-
-
-def docs_manifest(path: ManifestPath) -> Response:
-    return Response(path.read_bytes(), media_type="application/json", headers=render.SITE)
-
-
-def docs_catalog_json() -> Response:
     catalog = json.dumps(docs_catalog.read_catalog(settings.load()) or NO_CATALOG)
-    return Response(catalog, media_type="application/json", headers=render.SITE)
+    try:
+        html, headers = render.docs_site(
+            index.read_text(encoding="utf-8"), path.read_text(encoding="utf-8"), catalog
+        )
+    except ValueError:
+        raise records.ManifestError(
+            f"The documentation site {index} has no place for data. {records.MEND}"
+        ) from None
+    return HTMLResponse(html, headers=headers)
 
 
 def dag_page(dag_id: str, path: ManifestPath, request: Request, session: SessionDep) -> Response:

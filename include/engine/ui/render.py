@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,23 @@ wanted.addEventListener("change", paint);
 paint();
 """
 
-# dbt's site has no dark theme: its brightness is inverted, and its hues are kept.
-DARK_SITE = "html.dark { filter: invert(0.92) hue-rotate(180deg); background: #fff }"
+# dbt's site has another origin than Airflow: the page around it passes addresses on, both ways.
+FRAME = """
+const frame = document.querySelector("iframe");
+const site = () => new URL("site" + location.hash, location.href).href;
+frame.src = site();
+addEventListener("hashchange", () => frame.contentWindow.location.replace(site()));
+addEventListener("message", (event) => {
+  if (event.source === frame.contentWindow && String(event.data).startsWith("#!/")) {
+    history.replaceState(null, "", event.data);
+  }
+});
+"""
+
+# In dbt's site: reports each address of a page to the page around it.
+REPORT = """
+addEventListener("hashchange", () => parent.postMessage(location.hash, "*"));
+"""
 
 _COMMON = {
     "X-Content-Type-Options": "nosniff",
@@ -39,6 +55,7 @@ _COMMON = {
 def _policy(**sources: str) -> dict[str, str]:
     """Headers that forbid all sources but these (https://www.w3.org/TR/CSP3/)."""
     allowed = {"frame-ancestors": "'self'", "base-uri": "'none'", "form-action": "'none'"}
+    allowed |= {"default-src": "'none'", "style-src": "'unsafe-inline'"}
     allowed |= {f"{name}-src": value for name, value in sources.items()}
     text = "; ".join(f"{name} {value}" for name, value in allowed.items())
     return _COMMON | {"Content-Security-Policy": text}
@@ -48,13 +65,11 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-PAGE = _policy(default="'none'", style="'unsafe-inline'", script=_hash(THEME))
+PAGE = _policy(script=_hash(THEME))
 """The headers of our pages: no script runs but THEME."""
 
-SITE = _policy(
-    default="'self' 'unsafe-inline' 'unsafe-eval'", img="'self' data:", font="'self' data:"
-)
-"""The headers of dbt's site: one file holds its scripts, fonts and pictures."""
+DOCS = _policy(script=f"{_hash(THEME)} {_hash(FRAME)}", frame="'self'")
+"""The headers of the page around dbt's site."""
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
@@ -72,7 +87,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters["markdown"] = markdown
-_ENVIRONMENT.globals["theme"] = Markup(THEME)
+_ENVIRONMENT.globals |= {"theme": Markup(THEME), "frame": Markup(FRAME)}
 
 
 def page(template: str, **values: Any) -> str:
@@ -80,6 +95,29 @@ def page(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def docs_site(html: str) -> str:
-    """dbt's page, light or dark as Airflow is."""
-    return html.replace("</head>", f"<style>{DARK_SITE}</style><script>{THEME}</script></head>", 1)
+def docs_site(html: str, manifest: str, catalog: str) -> tuple[str, dict[str, str]]:
+    """dbt's site with these two JSON texts in it, and its headers.
+
+    Only its own scripts run, without the origin of Airflow: what dbt's site makes of a description
+    may be HTML with a script in it. Raises ValueError if the site has no room for the texts.
+    """
+    for name in ("manifest", "catalog"):
+        slot = f'"{name.upper()}.JSON INLINE DATA"'
+        if slot not in html:
+            raise ValueError(slot)
+        html = html.replace(slot, f'JSON.parse(document.getElementById("{name}").textContent)')
+    allowed = " ".join(map(_hash, (REPORT, *_SCRIPTS.findall(html))))
+    headers = _policy(script=allowed, img="data:", font="data:")
+    headers["Content-Security-Policy"] += "; sandbox allow-scripts allow-downloads allow-popups"
+    data = "".join(
+        # A text of the manifest must not end the element: JSON has another way to write `<`.
+        f'<script type="application/json" id="{name}">{text.replace("<", _LESS_THAN)}</script>'
+        for name, text in (("manifest", manifest), ("catalog", catalog))
+    )
+    # Without the attribute, Angular tries if it may evaluate texts.
+    head = f'<head><meta ng-csp="no-unsafe-eval">{data}<script>{REPORT}</script>'
+    return html.replace("<head>", head, 1), headers
+
+
+_LESS_THAN = "\\u003c"
+_SCRIPTS = re.compile(r"<script[^>]*>(.*?)</script>", re.S)
