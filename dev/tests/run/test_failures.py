@@ -153,14 +153,12 @@ Compilation Error in model orders (models/orders.sql)
 """
 
 
-def test_without_results_the_last_error_in_dbts_log_is_told(tmp_path):
-    assert failures.lines_for_log(tmp_path, "exit 2.") == ["exit 2. dbt's own message is above."]
+def test_the_error_of_a_command_without_results_is_the_last_one_in_dbts_log(tmp_path):
+    assert failures.logged_error(tmp_path) == ""
     (tmp_path / "dbt.log").write_text(LOG)
-    assert failures.lines_for_log(tmp_path, "exit 2.") == [
-        "exit 2.",
-        "  Compilation Error in model orders (models/orders.sql)",
-        "    unexpected '}'",
-    ]
+    assert failures.logged_error(tmp_path) == (
+        "Compilation Error in model orders (models/orders.sql)\n  unexpected '}'"
+    )
 
 
 def test_only_what_is_asked_for_is_taken_from_the_manifest(tmp_path):

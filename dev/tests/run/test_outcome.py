@@ -94,6 +94,7 @@ def test_a_tasks_result_is_what_dbt_said_of_its_nodes(dbt):
 def test_warnings_are_an_xcom_of_their_own(dbt):
     leaves(
         dbt,
+        results.missing_result("model.jaffle_shop.orders", "success"),
         results.missing_result("test.a", "warn", "Got 3 results"),
         results.missing_result("test.b", "pass"),
     )
@@ -123,16 +124,17 @@ def test_a_failed_task_ends_with_what_where_and_what_next(dbt):
 
 
 @pytest.mark.parametrize(
-    ("statuses", "kind"),
+    ("ended", "kind"),
     [
-        (["pass", "fail"], AirflowFailException),
-        (["fail", "error"], AirflowException),
-        (["error"], AirflowException),
+        ([("pass", None), ("fail", None)], AirflowFailException),
+        ([("fail", None), ("error", "server closed the connection")], AirflowException),
+        ([("error", None)], AirflowException),
+        ([("fail", None), ("error", "division by zero")], AirflowFailException),
     ],
 )
-def test_only_what_failed_on_its_data_is_not_tried_again(dbt, statuses, kind):
+def test_only_what_may_end_otherwise_is_tried_again(dbt, ended, kind):
     """A lost connection is an error of the test, not a failure of its data, and may heal."""
-    leaves(dbt, *(results.missing_result(f"test.{n}", s) for n, s in enumerate(statuses)))
+    leaves(dbt, *(results.missing_result(f"test.{n}", *end) for n, end in enumerate(ended)))
     with pytest.raises(AirflowException) as error:
         execute(Instance())
     assert type(error.value) is kind
@@ -150,6 +152,27 @@ def test_without_results_a_task_fails_with_dbts_error(dbt):
         "  No profile",
     ]
     assert ti.xcoms == {}
+
+
+@pytest.mark.parametrize(
+    ("last_line", "kind"),
+    [
+        ("Error: No such option: --nope", AirflowFailException),
+        ("The warm dbt was lost.", AirflowException),
+    ],
+)
+def test_without_a_log_a_task_fails_with_the_last_line_of_dbt(dbt, last_line, kind):
+    program = dbt / "bin" / "dbt"
+    program.write_text(f"#!/bin/sh\necho Usage: dbt\necho '{last_line}'\nexit 2\n")
+    with pytest.raises(AirflowException) as error:
+        execute(Instance())
+    assert (type(error.value), str(error.value).splitlines()[:2]) == (
+        kind,
+        [
+            "Bash command failed. The command returned a non-zero exit code 2.",
+            f"  {last_line}",
+        ],
+    )
 
 
 def test_a_failure_is_told_though_the_manifest_is_gone(dbt, monkeypatch):

@@ -54,13 +54,12 @@ def lines_for_results(failed: Sequence[results.Result], rows: Rows) -> list[str]
     return [*lines, f"And {len(more)} more: {shorten(more)}"] if more else lines
 
 
-def lines_for_log(folder: Path, otherwise: str) -> list[str]:
-    """The lines for a command that left no results: the last error in dbt's log, if any."""
+def logged_error(folder: Path) -> str:
+    """The last error in dbt's log in that folder; "" if there is none."""
     with contextlib.suppress(OSError):
-        log = (folder / "dbt.log").read_text()
-        if errors := _ERRORS.findall(log):
-            return [otherwise, *(f"  {line}" for line in errors[-1].strip().splitlines())]
-    return [f"{otherwise} dbt's own message is above."]
+        if errors := _ERRORS.findall((folder / "dbt.log").read_text()):
+            return errors[-1].strip()
+    return ""
 
 
 def downstream_line(dag_id: str, task_id: str) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from airflow.providers.standard.hooks.subprocess import SubprocessResult
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk.exceptions import (
     AirflowException,
@@ -52,6 +53,9 @@ class DbtOperator(BashOperator):
     NOT_RETRIED = frozenset(("fail",))
     """The statuses of dbt that another try does not change."""
 
+    _ended = SubprocessResult(0, "")
+    """The exit code and the last line of the command."""
+
     def __init__(
         self,
         *,
@@ -79,6 +83,11 @@ class DbtOperator(BashOperator):
     def get_env(self, context: Any) -> dict[str, str]:
         return super().get_env(context) | self._environment
 
+    def _run_inline_command(self, bash_path: str, env: dict[str, str]) -> SubprocessResult:
+        """As BashOperator does; the last line of the output is kept for the failure's lines."""
+        self._ended = super()._run_inline_command(bash_path, env)
+        return self._ended
+
     def execute(self, context: Any) -> dict[str, Any] | None:
         config = settings.load()
         require_dbt(config.dbt_executable)
@@ -100,6 +109,7 @@ class DbtOperator(BashOperator):
             except AirflowException as error:
                 raise self._failure(Path(folder), context, error) from None
             artifact = mask_results(results.read(Path(folder) / "target"))
+            self._require_results(artifact, context)
         if not artifact["results"]:
             return None
         self._warn(artifact["results"], context["ti"])
@@ -116,10 +126,12 @@ class DbtOperator(BashOperator):
     def _failure(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
         """The exception for a command that failed; also pushes the results that there are.
 
-        A test that failed on its data ("fail") fails again on a retry, so it has none. A node that
-        dbt could not execute ("error", for example a lost connection) is retried: see NOT_RETRIED.
+        A test that failed on its data ("fail") fails again on a retry, so it has none: NOT_RETRIED.
+        What dbt could not execute ("error") is retried unless its message says that the same would
+        fail again (run/retries.py).
         """
-        from include.engine.run import failures  # only a task that fails imports it
+        # Only a task that fails imports them.
+        from include.engine.run import failures, unbuilt
 
         artifact = results.read(folder / "target")
         if artifact:
@@ -127,18 +139,62 @@ class DbtOperator(BashOperator):
         failed = [
             result for result in artifact.get("results", ()) if result["status"] in results.FAILED
         ]
-        rows = self._failing_rows(failed, context)
-        lines = (
-            *(
-                failures.lines_for_results(failed, rows)
-                or failures.lines_for_log(folder / "logs", str(error))
-            ),
-            *failures.downstream_line(context["ti"].dag_id, self.task_id),
-            f"Run it again: {self.rerun_hint()}",
-        )
-        is_final = failed and {result["status"] for result in failed} <= self.NOT_RETRIED
-        kind = AirflowFailException if is_final else AirflowException
+        message = failures.logged_error(folder / "logs") or self._ended.output
+        if failed:
+            lines = failures.lines_for_results(failed, self._failing_rows(failed, context))
+        else:
+            lines = [str(error), *(f"  {line}" for line in message.splitlines())]
+        lines += [*unbuilt.stale_lines(settings.load()), *self._advice(context)]
+        kind = AirflowFailException if self._is_final(failed, message) else AirflowException
         return kind(redact("\n".join(lines)))
+
+    def _is_final(self, failed: Sequence[results.Result], message: str) -> bool:
+        """Whether no retry can help; `message` is the error of a command without results."""
+        from include.engine.run import retries
+
+        if not failed:
+            return retries.is_permanent(message)
+        return all(
+            result["status"] in self.NOT_RETRIED or retries.is_permanent(results.message(result))
+            for result in failed
+        )
+
+    def _advice(self, context: Any) -> Iterator[str]:
+        """The last lines of a failure: the tasks that it holds back, and how to run it again."""
+        from include.engine.run import failures
+
+        yield from failures.downstream_line(context["ti"].dag_id, self.task_id)
+        yield f"Run it again: {self.rerun_hint()}"
+
+    def _require_results(self, artifact: Mapping[str, Any], context: Any) -> None:
+        """Fails a task whose command succeeded and yet did not run all of the task's nodes.
+
+        Another try may run on another machine, or with a newer manifest. Nodes that the params of
+        the run disable are left out, as in `dbt build`; the task skips if they are all that it has.
+        """
+        ran = {result["unique_id"] for result in artifact["results"]}
+        missing = self._wanted - ran
+        if not missing or "artifact" not in artifact:  # a program that only stands in for dbt
+            return
+        from include.engine.run import unbuilt
+
+        self.outlets = []
+        listed = listed_node_ids(self._output(("dbt", *LIST), context).stdout)
+        disabled = self._disabled(missing - listed, context)
+        if missing == disabled and not ran & self._wanted:
+            raise AirflowSkipException("The params of this run disable it.")
+        if not (lost := missing - disabled):
+            return
+        lines = unbuilt.explain(lost, listed, ran - self._wanted)
+        with_errors = unbuilt.add_errors(artifact, lost, redact("\n".join(lines)))
+        context["ti"].xcom_push("return_value", results.as_xcom(with_errors))
+        raise AirflowException(redact("\n".join((*lines, *self._advice(context)))))
+
+    def _disabled(self, unknown: Set[str], context: Any) -> Set[str]:
+        """The nodes of `unknown` that dbt knows in a run without variables and target."""
+        if not unknown or not params.shared_arguments(context["params"]):
+            return frozenset()
+        return unknown & listed_node_ids(self._output(("dbt", *LIST), {"params": {}}).stdout)
 
     def rerun_hint(self) -> str:
         """What a person does to run the same again."""
@@ -181,12 +237,13 @@ class DbtOperator(BashOperator):
             raise AirflowSkipException(f"Not in this run's selection: {selection}")
         if not self.nodes | {self.node} <= selected:
             self.outlets = []
+        self._wanted = self.nodes & selected
         if not self.nodes <= selected:
             from include.engine.manifest import records
             from include.engine.plan import tasks  # most task processes need no planner
 
             manifest = records.load_manifest(find.find_manifest(config, may_be_old=True))
-            argv = tasks.command_for(manifest, self.verb, sorted(self.nodes & selected))
+            argv = tasks.command_for(manifest, self.verb, sorted(self._wanted))
             self.bash_command = shell_command(argv)
 
     def _selected(self, nodes: Set[str], context: Any) -> Set[str]:

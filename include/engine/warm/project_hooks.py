@@ -16,6 +16,7 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt.node_types import RunHookType
 from dbt.task.build import BuildTask
 from dbt.task.run import RunTask
+from dbt_common.exceptions import DbtInternalError
 
 NONE = "none"
 
@@ -30,10 +31,12 @@ def install() -> None:
 
     RunTask.get_hooks_by_type = get_hooks_by_type
     BuildTask._runtime_initialize = lambda task: (
-        select(task, told["nodes"]) if (told := alone()) else initialize(task)
+        select(task, known(task.manifest, told["nodes"])) if (told := alone()) else initialize(task)
     )
     BuildTask.execute_nodes = lambda task: (
-        [result(task.manifest, r) for r in told["results"]] if (told := alone()) else execute(task)
+        [result(task.manifest, r) for r in known(task.manifest, told["results"])]
+        if (told := alone())
+        else execute(task)
     )
 
 
@@ -52,6 +55,25 @@ def select(task: BuildTask, unique_ids: list[str]) -> None:
     selected_resources.set_selected_resources(set(unique_ids))
     task._flattened_nodes = [task.manifest.expect(unique_id) for unique_id in unique_ids]
     task.num_nodes = len(unique_ids)
+
+
+def known(manifest: Manifest, about: list) -> list:
+    """The unique ids, or the results, of nodes that this manifest has.
+
+    Tasks are made from a manifest that may be older or newer than the project.
+    """
+    return [
+        item
+        for item in about
+        if has(manifest, item if isinstance(item, str) else item["unique_id"])
+    ]
+
+
+def has(manifest: Manifest, unique_id: str) -> bool:
+    try:
+        return bool(manifest.expect(unique_id))
+    except DbtInternalError:
+        return False
 
 
 def result(manifest: Manifest, told: Mapping) -> RunResult:
