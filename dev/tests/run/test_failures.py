@@ -144,6 +144,21 @@ def test_a_long_query_is_told_up_to_a_number_of_lines():
     assert lines[-1] == "    … and 60 more lines"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no such column\n  LINE 84:   line 80\n            ^",  # dbt's statement is longer
+        "Unrecognized name at [80:3]",
+        "000904: SQL compilation error: error line 80 at position 2",
+    ],
+)
+def test_a_long_query_is_shown_around_the_error(message):
+    sql = "\n\n".join(f"  line {n}" for n in range(1, 101)).replace("\n\n", "\n")
+    lines = list(failures.query_lines(sql, message))
+    assert lines[:3] == ["  The query:", "    … 59 lines", "      line 60"]
+    assert lines[-2:] == ["      line 99", "    … and 1 more lines"]
+
+
 LOG = """\
 18:21:29.426755 [info ] [MainThread]: Running with dbt=1.12.6
 18:21:29.626691 [error] [MainThread]: [ERROR]: Encountered an error:

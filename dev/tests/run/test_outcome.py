@@ -272,6 +272,24 @@ def test_a_lost_task_is_an_error_and_what_was_held_back_is_skipped(poke, tmp_pat
     }
 
 
+def test_what_a_person_marks_as_success_is_no_error(poke, tmp_path):
+    failed = results.missing_result(NOT_NULL, "fail", "Got 3 results")
+    poke(
+        {"model.jaffle_shop.orders": "success", "test.jaffle_shop.orders": "success"},
+        model__jaffle_shop__orders=record(
+            results.missing_result("model.jaffle_shop.orders", "error", "no")
+        ),
+        test__jaffle_shop__orders=record(failed, results.missing_result("test.other", "warn")),
+    )
+    (file,) = tmp_path.glob("*/latest/run_results.json")
+    ended = json.loads(file.read_text())["results"]
+    assert [(r["unique_id"], r["status"], r["message"]) for r in ended] == [
+        ("model.jaffle_shop.orders", "success", "Marked as success in Airflow."),
+        (NOT_NULL, "pass", "Marked as success in Airflow."),
+        ("test.other", "warn", None),
+    ]
+
+
 def test_the_last_runs_are_kept_and_older_ones_are_not(poke, tmp_path):
     for name in ("b", "c", "a"):
         poke({"seed.jaffle_shop.raw_orders": "success"}, run_id=name)

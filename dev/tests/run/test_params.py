@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import Asset
 from airflow.sdk.api.datamodels._generated import DagRunType
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from dev.tests.conftest import EMPTY
+from dev.tests.conftest import EMPTY, Instance
+from include.engine import settings
 from include.engine.run import params
 from include.engine.run.operator import DbtOperator
 
@@ -97,7 +98,7 @@ def execute(context: dict | None = None, arguments: dict | None = None, **entere
         "outlets": [Asset("model.shop.a")],
     }
     task = DbtOperator(**(usual | (arguments or {})))
-    task.execute({"params": EMPTY | entered} | (context or {}))
+    task.execute({"params": EMPTY | entered, "ti": Instance()} | (context or {}))
     return task
 
 
@@ -114,21 +115,68 @@ def test_what_is_entered_reaches_dbt_as_it_is_and_nothing_else_does(dbt, value):
 
 
 def test_a_task_that_is_not_selected_is_skipped_and_runs_nothing(dbt):
-    (dbt / "listed").write_text('{"unique_id": "model.shop.b"}\n')
+    (dbt / "listed").write_text('{"unique_id": "model.jaffle_shop.orders"}\n')
     with pytest.raises(AirflowSkipException, match="Not in this run's selection: --select=b"):
         execute(select="b")
     assert not (dbt / "ran").exists()
 
 
-@pytest.mark.parametrize("code", [0, 2])
-def test_a_selection_of_nothing_fails_with_what_dbt_says(dbt, code):
+LS = "dbt ls --resource-type all --output json --output-keys unique_id"
+
+
+def test_a_selection_of_nothing_fails_with_what_dbt_says(dbt):
     (dbt / "listed").write_text("No nodes selected!\n")
-    (dbt / "code").write_text(str(code))
     with pytest.raises(AirflowFailException) as error:
         execute(select="it's none")
     assert str(error.value) == (
-        "dbt ls --resource-type all --output json --output-keys unique_id"
-        f" '--select=it'\"'\"'s none' selects nothing (exit code {code}):\nNo nodes selected!\n"
+        f"{LS} '--select=it'\"'\"'s none' selects nothing:\nNo nodes selected!\n"
+    )
+    assert not (dbt / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Parsing Error\n  no such ref", AirflowFailException),
+        ("[Errno 28] No space left on device", AirflowException),
+    ],
+)
+def test_a_dbt_that_cannot_list_the_selection_says_why(dbt, message, kind):
+    (dbt / "listed").write_text(message)
+    (dbt / "code").write_text("2")
+    with pytest.raises(AirflowException) as error:
+        execute(select="a")
+    assert (type(error.value), str(error.value)) == (
+        kind,
+        f"dbt could not list the selection (exit code 2): {LS} --select=a\n{message}",
+    )
+
+
+@pytest.mark.parametrize("text", ["state:modified+", "+result:error,tag:a", "a source_status:b"])
+def test_a_comparison_with_an_earlier_run_is_refused(dbt, text):
+    with pytest.raises(AirflowFailException, match="compares with the artifacts of an earlier run"):
+        execute(exclude=text)
+
+
+def test_a_selection_of_nothing_in_this_dag_fails_and_names_where_it_is(dbt):
+    (dbt / "listed").write_text('{"unique_id": "model.shop.new"}\n')
+    with pytest.raises(AirflowFailException) as error:
+        execute(select="new")
+    assert str(error.value).splitlines() == [
+        "dbt_dag runs nothing of this selection: --select=new",
+        "  No DAG runs model.shop.new. If a task should, the manifest is older: "
+        f"{settings.load().manifest}. Build it with: make manifest",
+    ]
+
+
+def test_a_key_that_is_no_param_is_refused_with_what_was_meant(dbt, dag):
+    context = {"dag_run": SimpleNamespace(conf={"selct": "a"}), "dag": dag}
+    with pytest.raises(AirflowFailException) as error:
+        execute(context)
+    assert str(error.value) == (
+        "This run was triggered with 'selct', which is no param of the DAG. "
+        "Did you mean 'select'? It takes: event_time_end, event_time_start, exclude, "
+        "full_refresh, select, target, vars"
     )
     assert not (dbt / "ran").exists()
 

@@ -131,7 +131,7 @@ def test_hooks_of_a_selection_are_about_what_it_selects(execute, hooked):
     )
     assert execute("on-run-start", select="orders+")["nodes"] == [ORDERS]
     (hooked / "listed").write_text('{"unique_id": "model.of.another_dag"}\n')
-    with pytest.raises(AirflowSkipException):
+    with pytest.raises(AirflowFailException, match="dbt_dag runs nothing of this selection"):
         execute("on-run-start", select="another_dag")
 
 

@@ -115,6 +115,13 @@ def test_freshness_is_an_artifact_of_its_own():
             },
             "The newest row is 2.5 hours old (warn after 1 hour(s))",
         ),
+        (
+            {
+                "max_loaded_at_time_ago_in_s": 3614.6 * 3600,
+                "criteria": {"error_after": {"count": 3, "period": "day"}},
+            },
+            "The newest row is 151 days old (error after 3 day(s))",
+        ),
     ],
 )
 def test_a_message_holds_no_lost_folder_and_no_half_of_a_query(found, said):

@@ -10,17 +10,6 @@ from scripts.local.api import Api
 from scripts.local.paths import Paths
 
 
-def dag_arguments(schedule: str = "none", retries: int = 0) -> dict[str, str]:
-    """The environment in which the DAG file of the tests has these arguments."""
-    default_args = {"retries": retries, "retry_delay": 1}
-    return {
-        "DAG_ARGUMENTS": json.dumps({"schedule": schedule, "default_args": default_args}),
-        "DBT_SCHEDULE": schedule,
-        "DBT_RETRIES": str(retries),
-        "DBT_RETRY_DELAY": "1",
-    }
-
-
 def states(api: Api, run_id: str) -> dict[str, str]:
     """The state of each task of the run."""
     return {task["task_id"]: task["state"] for task in api.tasks(run_id)}

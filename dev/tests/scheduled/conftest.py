@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import email
+import json
 from collections.abc import Callable, Iterator, Mapping
+from email.policy import default
 from pathlib import Path
 
 import pytest
+from aiosmtpd.controller import Controller
 
 from dev.tests import sample
 from dev.tests.scheduled.installation import dag_arguments, dbt_beside, finish, start, up
 from include.engine import settings
 from scripts.local.api import Api
 from scripts.local.paths import Paths, installation_paths
+from scripts.local.ports import free_port
 
 STUB_DBT = f"""\
 #!/bin/sh
@@ -81,3 +86,27 @@ def local(at: Paths) -> Callable[..., tuple[int, str]]:
         return finish(start(*arguments, at=at, environment=environment))
 
     return carry_out
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[tuple[int, list]]:
+    """A real mail server: its port, and the mails that it received."""
+    received = []
+
+    class Keep:
+        async def handle_DATA(self, server, session, envelope) -> str:
+            received.append(email.message_from_bytes(envelope.content, policy=default))
+            return "250 OK"
+
+    controller = Controller(Keep(), hostname="127.0.0.1", port=free_port(0))
+    controller.start()
+    yield controller.port, received
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def smtp(mails) -> dict[str, str]:
+    """The variable with Airflow's connection to that server."""
+    extra = {"disable_ssl": True, "disable_tls": True}
+    server = {"conn_type": "smtp", "host": "127.0.0.1", "port": mails[0], "extra": extra}
+    return {"AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(server)}

@@ -6,15 +6,10 @@ A dbt project of seven models, run by Airflow's scheduler with the real dbt on a
 
 from __future__ import annotations
 
-import email
-import json
 import subprocess
-from collections.abc import Iterator
-from email.policy import default
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from dev.tests.scheduled.installation import (
     dag_arguments,
@@ -28,7 +23,6 @@ from include.engine import settings
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
 from scripts.local.paths import Paths
-from scripts.local.ports import free_port
 
 YAML = """\
 models:
@@ -66,39 +60,16 @@ STORED = "test.tiny.middle_is_three.f5c923e3a4"
 
 
 @pytest.fixture(scope="module")
-def mails() -> Iterator[tuple[int, list]]:
-    """A real mail server: its port, and what it has been sent."""
-    received = []
-
-    class Keep:
-        async def handle_DATA(self, server, session, envelope) -> str:
-            received.append(email.message_from_bytes(envelope.content, policy=default))
-            return "250 OK"
-
-    controller = Controller(Keep(), hostname="127.0.0.1", port=free_port(0))
-    controller.start()
-    yield controller.port, received
-    controller.stop()
-
-
-@pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     return write_project(tmp_path_factory.mktemp("tiny project"), "results", FILES)
 
 
 @pytest.fixture(scope="module")
-def environment(environment, mails) -> dict[str, str]:
+def environment(environment, smtp) -> dict[str, str]:
     return environment | {
+        **smtp,
         **dag_arguments(retries=0, mail={"to": "team@example.com", "from_email": "a@example.com"}),
         "DBT_FAILING_ROWS": "3",
-        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(
-            {
-                "conn_type": "smtp",
-                "host": "127.0.0.1",
-                "port": mails[0],
-                "extra": {"disable_ssl": True, "disable_tls": True},
-            }
-        ),
     }
 
 

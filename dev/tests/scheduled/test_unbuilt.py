@@ -1,7 +1,6 @@
 """No task is green that did not build: the project and its manifest differ, or params disable.
 
-A dbt project with hooks, run by Airflow's
-scheduler with the real dbt on a real Postgres.
+A dbt project with hooks, run by Airflow's scheduler with the real dbt on a real Postgres.
 """
 
 from __future__ import annotations
@@ -11,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.aftermath import (
-    dag_arguments,
-    last_words,
-    published,
-    results,
-    states,
-    tries,
-)
-from dev.tests.scheduled.installation import triggered, write_project
+from dev.tests.scheduled.aftermath import last_words, published, results, states, tries
+from dev.tests.scheduled.installation import dag_arguments, triggered, write_project
 
 PROJECT = """
 name: tiny
@@ -53,7 +45,7 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(environment) -> dict[str, str]:
-    return environment | dag_arguments(retries=1)
+    return environment | dag_arguments(schedule="none", retries=1, retry_delay=1)
 
 
 def test_what_the_params_of_a_run_disable_is_skipped_as_in_dbt_build(api, runs, dbt):

@@ -27,6 +27,7 @@ QUERY_LINES = 40
 
 # A line of the query in a message of Postgres, and a line number of the file in one of Jinja.
 _SHOWN = re.compile(r"^\s*LINE \d+: (?:\.\.\.)?(.*?)(?:\.\.\.)?$", re.M)
+_PLACE = re.compile(r"LINE (\d+):|\[(\d+):\d+\]|\bline:? (\d+)")  # Postgres, BigQuery, others
 _NUMBERED = re.compile(r"^\s*line (\d+)$", re.M)
 # An error in dbt's log: all lines up to the next one that begins with a time.
 _ERRORS = re.compile(
@@ -115,17 +116,40 @@ def describe(
     if member.get("resource_type") == "test" and result.get("relation_name"):
         yield f"  The failing rows are in {result['relation_name']}"
     yield from (f"  {line}" for line in rows.get(name, "").splitlines())
-    yield from query_lines(result.get("compiled_code") or "")
+    yield from query_lines(result.get("compiled_code") or "", results.message(result))
 
 
-def query_lines(sql: str) -> Iterator[str]:
-    """The compiled query, without empty lines, up to a number of lines."""
-    lines = [line.rstrip() for line in sql.splitlines() if line.strip()]
-    if lines:
-        yield "  The query:"
-        yield from (f"    {line}" for line in lines[:QUERY_LINES])
-    if len(lines) > QUERY_LINES:
-        yield f"    … and {len(lines) - QUERY_LINES} more lines"
+def query_lines(sql: str, message: str = "") -> Iterator[str]:
+    """The compiled query without empty lines; of a long one, the lines around the error."""
+    numbered = [(n, line.rstrip()) for n, line in enumerate(sql.splitlines(), 1) if line.strip()]
+    lines = [line for _, line in numbered]
+    if not lines:
+        return
+    wrong = line_in_query(message, sql) or 0
+    before = sum(number < wrong for number, _ in numbered)
+    first = max(0, min(before - QUERY_LINES // 2, len(lines) - QUERY_LINES))
+    last = first + QUERY_LINES
+    yield "  The query:"
+    if first:
+        yield f"    … {first} lines"
+    yield from (f"    {line}" for line in lines[first:last])
+    if len(lines) > last:
+        yield f"    … and {len(lines) - last} more lines"
+
+
+def line_in_query(message: str, sql: str) -> int | None:
+    """The line of the compiled query that the database's message is about; None if unknown.
+
+    dbt may put a statement around the query, so a line that the message shows is searched by its
+    text, next to its number.
+    """
+    if not (place := _PLACE.search(message)):
+        return None
+    number = int(next(filter(None, place.groups())))
+    shown = _SHOWN.search(message)
+    text = shown[1].strip() if shown else ""
+    same = [n for n, line in enumerate(sql.splitlines(), 1) if text and text in line]
+    return min(same, key=lambda n: abs(n - number), default=number)
 
 
 def failing_rows_query(result: results.Result) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,6 @@ from airflow.providers.standard.hooks.subprocess import SubprocessResult
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk.exceptions import (
     AirflowException,
-    AirflowFailException,
     AirflowSkipException,
 )
 from airflow.sdk.log import redact
@@ -25,8 +23,6 @@ from include.engine.manifest import find
 from include.engine.run import params, results
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.process import STDIN, DbtProcess, shell_command
-
-LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
 
 
 class DbtOperator(BashOperator):
@@ -43,7 +39,7 @@ class DbtOperator(BashOperator):
     no project hooks: they have their own tasks (run/project_hooks.py).
 
     The task's XCom is dbt's result of each node (`results.as_xcom`), also when the task fails.
-    A second XCom, `warnings`, has dbt's warnings. Raises what `_failure` returns when dbt fails.
+    A second XCom, `warnings`, has dbt's warnings. If dbt fails, raises `outcome.failure`.
     """
 
     # No field is rendered: the command is complete. Rendering would write a row into Airflow's
@@ -53,7 +49,7 @@ class DbtOperator(BashOperator):
     NOT_RETRIED = frozenset(("fail",))
     """The statuses of dbt that another try does not change."""
 
-    _ended = SubprocessResult(0, "")
+    ended = SubprocessResult(0, "")
     """The exit code and the last line of the command."""
 
     def __init__(
@@ -85,8 +81,8 @@ class DbtOperator(BashOperator):
 
     def _run_inline_command(self, bash_path: str, env: dict[str, str]) -> SubprocessResult:
         """As BashOperator does; the last line of the output is kept for the failure's lines."""
-        self._ended = super()._run_inline_command(bash_path, env)
-        return self._ended
+        self.ended = super()._run_inline_command(bash_path, env)
+        return self.ended
 
     def execute(self, context: Any) -> dict[str, Any] | None:
         config = settings.load()
@@ -95,6 +91,7 @@ class DbtOperator(BashOperator):
             self._environment = dbt_environment(config, self.connection, Path(folder))
             if not self.hooks:
                 self._environment["DBT_HOOKS"] = "none"
+            params.require_known_keys(context)
             self._prepare(context, config)
             # Airflow has rendered all templates by now: a person's input is part of none.
             if added := (
@@ -107,9 +104,15 @@ class DbtOperator(BashOperator):
             try:
                 super().execute(context)
             except AirflowException as error:
-                raise self._failure(Path(folder), context, error) from None
+                from include.engine.run import outcome  # a task that succeeds goes without
+
+                raise outcome.failure(self, Path(folder), context, error) from None
             artifact = mask_results(results.read(Path(folder) / "target"))
-            self._require_results(artifact, context)
+            # Without an artifact dbt's exit code is all that there is.
+            if artifact.keys() > {"results"} and not self.wanted <= results.node_ids(artifact):
+                from include.engine.run import outcome
+
+                outcome.require_results(self, artifact, context)
         if not artifact["results"]:
             return None
         self._warn(artifact["results"], context["ti"])
@@ -123,97 +126,9 @@ class DbtOperator(BashOperator):
             self.log.warning("%s", text)
             ti.xcom_push(results.WARNINGS, text)
 
-    def _failure(self, folder: Path, context: Any, error: AirflowException) -> AirflowException:
-        """The exception for a command that failed; also pushes the results that there are.
-
-        A test that failed on its data ("fail") fails again on a retry, so it has none: NOT_RETRIED.
-        What dbt could not execute ("error") is retried unless its message says that the same would
-        fail again (run/retries.py).
-        """
-        # Only a task that fails imports them.
-        from include.engine.run import failures, unbuilt
-
-        artifact = results.read(folder / "target")
-        if artifact:
-            context["ti"].xcom_push("return_value", results.as_xcom(mask_results(artifact)))
-        failed = [
-            result for result in artifact.get("results", ()) if result["status"] in results.FAILED
-        ]
-        message = failures.logged_error(folder / "logs") or self._ended.output
-        if failed:
-            lines = failures.lines_for_results(failed, self._failing_rows(failed, context))
-        else:
-            lines = [str(error), *(f"  {line}" for line in message.splitlines())]
-        lines += [*unbuilt.stale_lines(settings.load()), *self._advice(context)]
-        kind = AirflowFailException if self._is_final(failed, message) else AirflowException
-        return kind(redact("\n".join(lines)))
-
-    def _is_final(self, failed: Sequence[results.Result], message: str) -> bool:
-        """Whether no retry can help; `message` is the error of a command without results."""
-        from include.engine.run import retries
-
-        if not failed:
-            return retries.is_permanent(message)
-        return all(
-            result["status"] in self.NOT_RETRIED or retries.is_permanent(results.message(result))
-            for result in failed
-        )
-
-    def _advice(self, context: Any) -> Iterator[str]:
-        """The last lines of a failure: the tasks that it holds back, and how to run it again."""
-        from include.engine.run import failures
-
-        yield from failures.downstream_line(context["ti"].dag_id, self.task_id)
-        yield f"Run it again: {self.rerun_hint()}"
-
-    def _require_results(self, artifact: Mapping[str, Any], context: Any) -> None:
-        """Fails a task whose command succeeded and yet did not run all of the task's nodes.
-
-        Another try may run on another machine, or with a newer manifest. Nodes that the params of
-        the run disable are left out, as in `dbt build`; the task skips if they are all that it has.
-        """
-        ran = {result["unique_id"] for result in artifact["results"]}
-        missing = self._wanted - ran
-        if not missing or "artifact" not in artifact:  # a program that only stands in for dbt
-            return
-        from include.engine.run import unbuilt
-
-        self.outlets = []
-        listed = listed_node_ids(self._output(("dbt", *LIST), context).stdout)
-        disabled = self._disabled(missing - listed, context)
-        if missing == disabled and not ran & self._wanted:
-            raise AirflowSkipException("The params of this run disable it.")
-        if not (lost := missing - disabled):
-            return
-        lines = unbuilt.explain(lost, listed, ran - self._wanted)
-        with_errors = unbuilt.add_errors(artifact, lost, redact("\n".join(lines)))
-        context["ti"].xcom_push("return_value", results.as_xcom(with_errors))
-        raise AirflowException(redact("\n".join((*lines, *self._advice(context)))))
-
-    def _disabled(self, unknown: Set[str], context: Any) -> Set[str]:
-        """The nodes of `unknown` that dbt knows in a run without variables and target."""
-        if not unknown or not params.shared_arguments(context["params"]):
-            return frozenset()
-        return unknown & listed_node_ids(self._output(("dbt", *LIST), {"params": {}}).stdout)
-
     def rerun_hint(self) -> str:
         """What a person does to run the same again."""
         return self.bash_command.removesuffix(STDIN).strip()
-
-    def _failing_rows(self, failed: Iterable[results.Result], context: Any) -> dict[str, str]:
-        """By unique id, the rows that fail a test, as dbt prints them; {} if none are wanted."""
-        from include.engine.run import failures
-
-        wanted = settings.load().failing_rows
-        if not wanted:
-            return {}
-        rows = {}
-        for result in failed:
-            query = failures.failing_rows_query(result)
-            if result["status"] == "fail" and query:
-                argv = ("dbt", "--quiet", "show", f"--inline={query}", f"--limit={wanted}")
-                rows[result["unique_id"]] = redact(self._output(argv, context).stdout.strip())
-        return rows
 
     def _window(self, context: Any) -> tuple[str, ...]:
         """dbt's arguments for the data interval of the run, where the model is a microbatch one."""
@@ -233,35 +148,36 @@ class DbtOperator(BashOperator):
             self.outlets = []
         selected = self._selected(self.nodes | {self.node}, context)
         if not self.nodes & selected:
-            selection = shlex.join(params.selection_arguments(context["params"]))
-            raise AirflowSkipException(f"Not in this run's selection: {selection}")
+            arguments = shlex.join(params.selection_arguments(context["params"]))
+            raise AirflowSkipException(f"Not in this run's selection: {arguments}")
         if not self.nodes | {self.node} <= selected:
             self.outlets = []
-        self._wanted = self.nodes & selected
+        self.wanted = self.nodes & selected
         if not self.nodes <= selected:
             from include.engine.manifest import records
             from include.engine.plan import tasks  # most task processes need no planner
 
             manifest = records.load_manifest(find.find_manifest(config, may_be_old=True))
-            argv = tasks.command_for(manifest, self.verb, sorted(self._wanted))
+            argv = tasks.command_for(manifest, self.verb, sorted(self.wanted))
             self.bash_command = shell_command(argv)
 
     def _selected(self, nodes: Set[str], context: Any) -> Set[str]:
-        """The nodes that are in the run's selection, by `dbt ls`; all if it has no selection."""
-        selection = params.selection_arguments(context["params"])
-        if not selection:
+        """The nodes that are in the run's selection; all if it has none.
+
+        Raises AirflowFailException if this DAG runs nothing of the selection.
+        """
+        if not params.selection_arguments(context["params"]):
             return nodes
-        argv = ("dbt", *LIST, *selection)
-        listed = self._output(argv, context)
-        selected = listed_node_ids(listed.stdout)
-        if listed.returncode or not selected:
-            raise AirflowFailException(
-                f"{shlex.join(argv)} selects nothing (exit code {listed.returncode}):\n"
-                f"{listed.stdout}"
-            )
+        from include.engine.run import selection  # most task processes need no selection
+
+        selected = selection.selected_nodes(
+            context["params"], lambda argv: self.output(argv, context)
+        )
+        if not nodes & selected:
+            selection.require_in_dag(selected, context["ti"].dag_id, context["params"])
         return nodes & selected
 
-    def _output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
+    def output(self, argv: Sequence[str], context: Any) -> subprocess.CompletedProcess:
         """Runs another dbt command with the params of the run against the same warehouse."""
         return subprocess.run(
             (*argv, *params.shared_arguments(context["params"])),
@@ -289,9 +205,3 @@ def mask_results(artifact: Mapping[str, Any]) -> dict[str, Any]:
             for result in artifact.get("results", ())
         ]
     }
-
-
-def listed_node_ids(output: str) -> set[str]:
-    """The unique ids in the output of `dbt ls`, which may contain other lines."""
-    lines = (line for line in output.splitlines() if line.startswith("{"))
-    return {json.loads(line)["unique_id"] for line in lines}

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
 
 # dbt's commands that know an option (dbt-core: cli/main.py).
 _FULL_REFRESH = frozenset(("run", "seed", "build"))
@@ -56,6 +57,26 @@ def profile_targets(project_dir: Path, profiles_dir: Path) -> tuple[str, ...]:
         return tuple(sorted(map(str, profiles[profile]["outputs"])))
     except (OSError, yaml.YAMLError, LookupError, TypeError):
         return ()
+
+
+def require_known_keys(context: Mapping[str, Any]) -> None:
+    """Raises AirflowFailException for keys in the configuration of the run that are no params.
+
+    A misspelled `select` would otherwise run everything.
+    """
+    conf = getattr(context.get("dag_run"), "conf", None)
+    if not conf:
+        return
+    import difflib
+
+    known = sorted(context["dag"].params)
+    for key in sorted(set(conf) - set(known)):
+        close = difflib.get_close_matches(key, known, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise AirflowFailException(
+            f"This run was triggered with {key!r}, which is no param of the DAG.{meant} "
+            f"It takes: {', '.join(known)}"
+        )
 
 
 def selection_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class Hooks(DbtOperator):
         file = Path(self._environment["DBT_TARGET_PATH"]).with_name("hooks.json")
         file.write_text(json.dumps({"nodes": sorted(nodes), "results": ended}))
         self._environment["DBT_HOOKS_OF"] = str(file)
-        self._wanted = frozenset()
+        self.wanted = frozenset()
 
     def _ended(self, context: Any, planned: Iterable[Task]) -> list[results.Result]:
         """The results of the run; waits, without a slot, until all other tasks have ended."""

@@ -56,6 +56,11 @@ def read(target: Path) -> dict[str, Any]:
     return {}
 
 
+def node_ids(artifact: Mapping[str, Any]) -> set[str]:
+    """The unique ids of all results of the artifact."""
+    return {result["unique_id"] for result in artifact["results"]}
+
+
 def as_xcom(artifact: Mapping[str, Any]) -> dict[str, Any]:
     """An artifact as a task's XCom: the worst status, the seconds, and the results without SQL."""
     own = artifact["results"]
@@ -97,7 +102,8 @@ def _freshness(result: Result) -> str:
         if (limit := result["criteria"].get(f"{level}_after") or {}).get("count") is not None
     ]
     hours = result["max_loaded_at_time_ago_in_s"] / 3600
-    return f"The newest row is {hours:.1f} hours old ({', '.join(limits)})"
+    age = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    return f"The newest row is {age} old ({', '.join(limits)})"
 
 
 def missing_result(unique_id: str, status: str, why: str | None = None) -> dict[str, Any]:
