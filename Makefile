@@ -68,7 +68,7 @@ test-browser: airflow-venv manifest browser-venv ## drive Airflow's UI with a re
 	@$(BROWSER) $(PYTEST) dev/tests/browser
 
 screenshots: airflow-venv manifest browser-venv ## renew the README's pictures with that browser
-	@$(BROWSER) SCREENSHOTS=.github/pictures $(PYTEST) dev/tests/browser/test_ui.py
+	@$(BROWSER) SCREENSHOTS=docs/pictures $(PYTEST) dev/tests/browser/test_ui.py
 
 oracle: airflow-venv dbt-venv ## compare the plan with `dbt build` on generated projects (PROJECTS=200)
 	@ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/oracle

@@ -27,7 +27,7 @@ ENGINE = (
     *("Makefile", "CHANGELOG.md", "include/__init__.py"),
 )
 # The user replaces these whole: what the template's sample says now is no news.
-SAMPLE = ("include/dbt", "README.md", ".github/pictures")
+SAMPLE = ("include/dbt", "README.md")
 VERSION_FILE = "include/engine/version.py"
 REMOTE = "template"
 

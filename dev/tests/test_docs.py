@@ -28,11 +28,11 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 MAKE = re.compile(r"""\bmake((?: +(?:[A-Z]+=(?:'[^']*'|"[^"]*"|\S*)|[a-z][a-z-]*))+)""")
 VARIABLE = re.compile(r"(?<![\w.])(?:DBT|WAREHOUSE)_[A-Z][A-Z_]*[A-Z]\b(?![…*])")
-# Paths of the repository, of the engine's side and of the user's. What is made here (.dbt, .airflow)
+# Paths of the engine's side and of the user's. What is made here (.dbt, .airflow)
 # is in no clone, and include/dbt/ holds any dbt project.
 ENGINE = r"include/engine|plugins|scripts|dev|docs|Makefile|CHANGELOG\.md"
 USER = (
-    r"dags|tests|\.ci|\.github|Dockerfile|docker-compose[\w.-]*|\.env\.example|packages\.txt"
+    r"dags|tests|\.ci|Dockerfile|docker-compose[\w.-]*|\.env\.example|packages\.txt"
     r"|requirements[\w-]*\.(?:in|txt)"
 )
 OWNED = f"(?:{ENGINE}|{USER})" if IS_TEMPLATE else f"(?:{ENGINE})"
