@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +15,10 @@ from scripts.local.api import Api
 from scripts.local.paths import LocalError, Paths
 
 API_SERVER = "api-server"
+SCHEDULER = "scheduler"
 RUN_SERVICES = {
     # Task logs are read from the disk: a log server would only take a port.
-    "scheduler": ["scheduler", "--skip-serve-logs"],
+    SCHEDULER: ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     API_SERVER: ["api-server"],
 }
@@ -94,17 +95,28 @@ def end_unfinished_runs(paths: Paths, keys: Mapping[str, str]) -> int:
         return ask.rowcount
 
 
-def start(paths: Paths, environment: Mapping[str, str], verb: str, port: int) -> None:
-    """Start the services; they are not ready yet."""
-    for name, arguments in SERVICES[verb].items():
-        processes.spawn(
-            paths,
-            name,
-            command(*arguments),
-            environment,
-            verb,
-            port if name == API_SERVER else None,
-        )
+def start(paths: Paths, api: Api, environment: Mapping[str, str], verb: str) -> None:
+    """Start the services and wait until they are healthy.
+
+    Raises LocalError, with the end of its log, if one of them stops.
+    """
+    names = list(SERVICES[verb])
+    if verb == "up":
+        # A run may be due at once, and a task fails that cannot reach the API server.
+        names.remove(SCHEDULER)
+        _spawn(paths, names, environment, verb, api.port)
+        _wait(paths, names, api.answers)
+        names = [SCHEDULER]
+    _spawn(paths, names, environment, verb, api.port)
+    wait_until_healthy(paths, api, verb)
+
+
+def _spawn(
+    paths: Paths, names: Iterable[str], environment: Mapping[str, str], verb: str, port: int
+) -> None:
+    for name in names:
+        own_port = port if name == API_SERVER else None
+        processes.spawn(paths, name, command(*SERVICES[verb][name]), environment, verb, own_port)
 
 
 def stop(paths: Paths) -> None:
@@ -120,27 +132,32 @@ def running(paths: Paths, verb: str) -> int | None:
     return by_name[API_SERVER].port if SERVICES[verb].keys() <= by_name.keys() else None
 
 
-def require_services(paths: Paths, verb: str) -> None:
-    """Raises LocalError, with the end of its log, when a service of `verb` has stopped."""
-    for name in SERVICES[verb].keys() - {record.name for record in processes.recorded(paths)}:
+def require_services(paths: Paths, names: Collection[str]) -> None:
+    """Raises LocalError, with the end of its log, if one of these services has stopped."""
+    for name in {*names} - {record.name for record in processes.recorded(paths)}:
         raise LocalError(f"Airflow's {name} has stopped. End of {processes.log_end(paths, name)}")
 
 
 def wait_until_healthy(paths: Paths, api: Api, verb: str) -> None:
-    """Wait for the services. Raises LocalError, with the end of its log, when one of them stops."""
+    """Wait for the services. Raises LocalError, with the end of its log, if one of them stops."""
     parts = ("metadatabase", "scheduler", "dag_processor") + (
         ("triggerer",) if verb == "up" else ()
     )
+    _wait(paths, SERVICES[verb], lambda: api.healthy(parts))
+    api.log_in()
+
+
+def _wait(paths: Paths, names: Collection[str], is_ready: Callable[[], bool]) -> None:
+    """Wait until `is_ready`, while the services `names` run. Raises LocalError."""
     deadline = time.monotonic() + START_SECONDS
-    while not api.healthy(parts):
-        require_services(paths, verb)
+    while not is_ready():
+        require_services(paths, names)
         if time.monotonic() > deadline:
             logs = paths.display(paths.logs)
             raise LocalError(
                 f"Airflow is not ready after {START_SECONDS} seconds. Its logs: {logs}"
             )
         time.sleep(0.1)
-    api.log_in()
 
 
 def wait_until_parsed(paths: Paths, api: Api, since: datetime) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from http.client import HTTPException
 from urllib.parse import quote
 
@@ -50,11 +51,19 @@ class Api:
         with self.open(request, timeout=30) as answer:
             return json.loads(answer.read() or "null")
 
-    def healthy(self, names: tuple[str, ...]) -> bool:
-        """Whether these parts of Airflow say that they are well; False while there is no answer."""
+    def answers(self) -> bool:
+        """Whether the API for tasks answers. Its first answer takes seconds."""
         try:
-            # The API for tasks takes seconds for its first answer: a task should not wait for it.
             self._ask("GET", "/execution/health")
+        except (OSError, ValueError, HTTPException):
+            return False
+        return True
+
+    def healthy(self, names: tuple[str, ...]) -> bool:
+        """Whether these parts of Airflow are healthy; False while there is no answer."""
+        if not self.answers():
+            return False
+        try:
             health = self._ask("GET", "/api/v2/monitor/health")
         except (OSError, ValueError, HTTPException):
             return False
@@ -76,6 +85,19 @@ class Api:
 
     def import_errors(self) -> list[dict]:
         return self.call("GET", "/api/v2/importErrors")["import_errors"]
+
+    def make_pools(self, dag_ids: Iterable[str], slots: int) -> list[str]:
+        """Make each pool that a task of these DAGs names, unless it exists. Returns their names."""
+        existing = {pool["name"] for pool in self.call("GET", "/api/v2/pools?limit=1000")["pools"]}
+        named = {
+            task["pool"]
+            for dag_id in dag_ids
+            for task in self.call("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]
+        }
+        missing = sorted(named - existing)
+        for name in missing:
+            self.call("POST", "/api/v2/pools", {"name": name, "slots": slots})
+        return missing
 
     def unpause(self, *dag_ids: str) -> None:
         for dag_id in dag_ids or (self.dag_id,):

@@ -67,7 +67,7 @@ def _until_finished(paths: Paths, api: Api, run_id: str, verb: str, deadline: fl
                 "The run is not finished in the time it has. Give it more: make run TIMEOUT=7200. "
                 f"At work: {late or 'no task'}"
             )
-        airflow.require_services(paths, verb)
+        airflow.require_services(paths, airflow.SERVICES[verb])
         time.sleep(POLL_SECONDS)
 
 

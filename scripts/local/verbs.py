@@ -54,15 +54,15 @@ def up(paths: Paths, first_port: int) -> int:
             return 0
         try:
             api, since = _start(paths, "up", first_port)
-            there = airflow.wait_until_parsed(paths, api, since)
-            api.unpause(*there)
+            dag_ids = _parsed_dags(paths, api, since)
+            api.unpause(*dag_ids)
         except BaseException:
             with processes.uninterrupted():
                 _stop(paths)
             raise
     if api.port != first_port:
         say(f"Port {first_port} is in use, so it is {api.port}.")
-    say(f"Airflow: http://localhost:{api.port} (no login). Switched on: {', '.join(there)}.")
+    say(f"Airflow: http://localhost:{api.port} (no login). Switched on: {', '.join(dag_ids)}.")
     say(f"Logs:    {paths.display(paths.logs)}")
     say("Stop it: make down")
     return 0
@@ -146,9 +146,18 @@ def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tu
         _step("Airflow's metadata database", lambda: airflow.migrate(paths, keys, environment))
     airflow.end_unfinished_runs(paths, keys)
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
-    airflow.start(paths, environment, verb, port)
-    _step("Airflow", lambda: airflow.wait_until_healthy(paths, api, verb))
+    _step("Airflow", lambda: airflow.start(paths, api, environment, verb))
     return api, since
+
+
+def _parsed_dags(paths: Paths, api: Api, since: datetime) -> list[str]:
+    """The ids of the DAGs, parsed after `since`, whose tasks have the pools that they name."""
+    dag_ids: list[str] = []
+    _step("The DAG", lambda: dag_ids.extend(airflow.wait_until_parsed(paths, api, since)))
+    slots = os.cpu_count() or 2
+    for pool in api.make_pools(dag_ids, slots):
+        say(f"==> Made the pool {pool} with {slots} slots. To change it: Admin, Pools in the UI")
+    return dag_ids
 
 
 def _stop(paths: Paths) -> None:
@@ -166,10 +175,9 @@ def _run_once(
     timeout: float,
     params: Mapping[str, object],
 ) -> int:
-    there: list[str] = []
-    _step("The DAG", lambda: there.extend(airflow.wait_until_parsed(paths, api, since)))
-    if api.dag_id not in there:
-        raise LocalError(f"There is no DAG {api.dag_id}. There are: {', '.join(there)}")
+    dag_ids = _parsed_dags(paths, api, since)
+    if api.dag_id not in dag_ids:
+        raise LocalError(f"There is no DAG {api.dag_id}. There are: {', '.join(dag_ids)}")
     api.unpause()
     return follow.run(paths, api, verb, timeout, params)
 

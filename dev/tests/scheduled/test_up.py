@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
-from dev.tests.scheduled.installation import finish, processes_of, start, table_of
+from dev.tests.scheduled.installation import (
+    dag_arguments,
+    finish,
+    processes_of,
+    start,
+    table_of,
+)
 from include.engine import settings
-from scripts.local import postgres
+from scripts.local import postgres, processes
 from scripts.local.environment import load_secrets
 
 
@@ -25,7 +33,9 @@ def manifest(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def environment(stub_dbt, manifest, tmp_path_factory) -> dict[str, str]:
     """A shell with a proxy and another Airflow's settings; tasks sleep on a file's word."""
-    return stub_dbt | {
+    return {
+        **stub_dbt,
+        **dag_arguments(retries=0, pool="ours"),
         "HTTP_PROXY": "http://127.0.0.1:9",
         "AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor",
         "AIRFLOW_HOME": "/nowhere",
@@ -43,12 +53,19 @@ def url(at, environment) -> str:
         code, output = finish(start("up", "--port", str(port), at=at, environment=environment))
     assert code == 0, output
     assert f"Port {port} is in use" in output
+    assert f"==> Made the pool ours with {os.cpu_count()} slots." in output
     return output.split("Airflow: ", 1)[1].split(" ", 1)[0]
 
 
 def test_the_ui_is_there(url):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     assert b"<title>Airflow</title>" in opener.open(url).read()
+
+
+def test_the_scheduler_starts_last_when_the_api_server_answers_tasks(at, url):
+    started = {r.name: psutil.Process(r.pid).create_time() for r in processes.recorded(at)}
+    assert max(started, key=started.get) == "scheduler"
+    assert len(started) == 5
 
 
 def test_a_second_up_says_where_the_first_is(local, url):
@@ -59,6 +76,7 @@ def test_a_failed_task_is_shown_with_its_log_and_fails_the_run(local, url, envir
     code, output = local("run", environment=environment)
     states = table_of(output)
     assert f"Using the Airflow of make up: {url}" in output
+    assert "Made the pool" not in output
     assert code == 1
     assert states["seed.jaffle_shop.raw_orders"] == "failed"
     assert states["seed.jaffle_shop.raw_products"] == "success"
