@@ -1,4 +1,4 @@
-{#- `unique` for a key of several columns: finds the values that more than one row has. -#}
+{#- `unique` for a key of several columns: returns the values that occur in more than one row. -#}
 {% test unique_combination(model, columns) %}
 
 select
