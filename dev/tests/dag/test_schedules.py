@@ -81,6 +81,11 @@ def test_marts_by_assets_await_what_they_read_of_the_base_dag(read, dag):
     [
         ("0 6 * * 1", "0_6_x_x_1", CronTriggerTimetable("0 6 * * 1", timezone="UTC")),
         ("@hourly", "hourly", CronTriggerTimetable("@hourly", timezone="UTC")),
+        (
+            "0 6 * * * Europe/Berlin",
+            "0_6_x_x_x_Europe_Berlin",
+            CronTriggerTimetable("0 6 * * *", timezone="Europe/Berlin"),
+        ),
         ("PT6H", "PT6H", DeltaTriggerTimetable(timedelta(hours=6))),
     ],
 )

@@ -49,12 +49,24 @@ def test_the_owner_of_dbts_group_owns_the_tasks_unless_another_is_named():
         ({"retrys": 1}, "meta.airflow has no key 'retrys'. It takes: retries, retry_delay,"),
         ({"run": {"tests": 1}}, "meta.airflow has no key 'tests'. It takes: retries,"),
         ({"test": 3}, "meta.airflow.test is 3; it takes a mapping of the same keys."),
-        ({"retries": -1}, "meta.airflow.retries is -1; it takes a whole number."),
-        ({"retries": True}, "meta.airflow.retries is True; it takes a whole number."),
+        (
+            {"retries": -1},
+            "meta.airflow.retries is -1; it takes a whole number, at most 2147483647.",
+        ),
+        (
+            {"retries": True},
+            "meta.airflow.retries is True; it takes a whole number, at most 2147483647.",
+        ),
         ({"execution_timeout": "1 hour"}, "is '1 hour'; it takes seconds, or a duration such as"),
         ({"execution_timeout": "PT"}, "is 'PT'; it takes seconds, or a duration such as PT10M."),
-        ({"pool_slots": 0}, "meta.airflow.pool_slots is 0; it takes a whole number, at least 1."),
-        ({"pool": ""}, "meta.airflow.pool is ''; it takes the name of a pool."),
+        (
+            {"pool_slots": 0},
+            "meta.airflow.pool_slots is 0; it takes a whole number from 1 to 2147483647.",
+        ),
+        (
+            {"pool": ""},
+            "meta.airflow.pool is ''; it takes the name of a pool, at most 256 characters.",
+        ),
         ({"trigger_rule": "sometimes"}, "is 'sometimes'; it takes one of all_done,"),
         ({"executor_config": []}, "meta.airflow.executor_config is []; it takes a mapping."),
     ],

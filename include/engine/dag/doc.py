@@ -42,7 +42,8 @@ def _lines(dag: Dag) -> list[str]:
 
 
 def _when(schedule: Schedule, awaited: list[str]) -> str:
-    parts = [f"by time: `{schedule.time}`"] if schedule.time else []
+    zone = f" in {schedule.timezone}" if schedule.timezone else ""
+    parts = [f"by time: `{schedule.time}`{zone}"] if schedule.time else []
     if schedule.assets:
         parts.append(_AWAITED[schedule.assets].format(_names(awaited)))
     return ", or ".join(parts) or "when it is triggered"

@@ -2,7 +2,8 @@
 
 A run of a DAG with microbatch models has a data interval that ends when the run starts: that is the
 window of these models, and what a backfill asks for. Any other DAG has the timetables that Airflow
-itself makes of a cron text: a run has the time at which it starts.
+itself makes of a cron text: a run has the time at which it starts. Cron is in UTC unless it names a
+time zone: then `0 6 * * *` is six o'clock there, in summer and in winter.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _time(dag: records.Dag) -> Any:
         delta = DeltaDataIntervalTimetable if intervals else DeltaTriggerTimetable
         return delta(timedelta(seconds=parse_duration(text) or 0))
     cron = CronDataIntervalTimetable if intervals else CronTriggerTimetable
-    timetable = cron(text, timezone="UTC")
+    timetable = cron(text, timezone=dag.request.schedule.timezone or "UTC")
     try:
         timetable.validate()
     except AirflowTimetableInvalid as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +151,19 @@ def _members(raw: dict) -> Iterator[dict]:
                 yield member
 
 
+def storable(value: Any) -> Any:
+    """`value`, of JSON, without what a database cannot store: NUL, and half of a surrogate pair."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {storable(key): storable(one) for key, one in value.items()}
+    return [storable(one) for one in value] if isinstance(value, list) else value
+
+
 def _owner(group: dict) -> str | None:
     owner = group.get("owner") or {}
-    return owner.get("name") or owner.get("email")
+    name = owner.get("name") or owner.get("email")
+    return None if name is None else storable(str(name))
 
 
 def _airflow(member: dict, config: dict) -> Mapping[str, object]:
@@ -165,7 +176,7 @@ def _airflow(member: dict, config: dict) -> Mapping[str, object]:
             f"{member['unique_id']} ({member.get('original_file_path')}): "
             f"meta.airflow is {airflow!r}; it takes a mapping."
         )
-    return airflow
+    return storable(airflow)
 
 
 def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | None]) -> Node:
@@ -187,8 +198,8 @@ def _node(member: dict, members: Mapping[str, dict], owners: Mapping[str, str | 
         owner=owners.get(config.get("group") or member.get("group")) or _owner(member),
         microbatch=(config.get("materialized"), config.get("incremental_strategy"))
         == ("incremental", "microbatch"),
-        label=member.get("label") or "",
-        url=member.get("url") or "",
+        label=storable(member.get("label") or ""),
+        url=storable(member.get("url") or ""),
         attached=member.get("attached_node"),
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from include.engine.manifest.records import Node
-from include.engine.plan import meta, schedules, tasks
+from include.engine.plan import schedules, tasks
 from include.engine.plan.records import PUBLISH, Asset, Task
 
 REFRESHED = frozenset(("function", "model", "seed", "snapshot", "source"))
@@ -115,7 +115,7 @@ def publish_tasks(
                 node=unique_id,
                 upstream=tuple(sorted(upstream)),
                 group=tasks.group_path(node, graph.project),
-                overrides=meta.operator_arguments(node, "run"),
+                overrides=tasks.operator_arguments((kind, unique_id), ids[kind, unique_id], node),
                 inlets=graph.assets(graph.outside(unique_id, graph.dag_ids[unique_id])),
                 outlets=graph.assets([unique_id]),
             ),

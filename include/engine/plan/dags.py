@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from include.engine.manifest.records import Manifest, ManifestError, Node
-from include.engine.plan import assets, meta, schedules, tasks
+from include.engine.plan import assets, meta, owners, schedules, tasks
 from include.engine.plan.assets import REFRESHED, Graph, tested_nodes
 from include.engine.plan.data_tests import TESTS
 from include.engine.plan.records import (
@@ -48,7 +48,10 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     for dag_id, task in tasks_by_dag(planned, graph):
         members[dag_id].append(task)
     order = sorted(members, key=lambda dag_id: (dag_id != BASE, dag_id)) or [BASE]
-    dags = tuple(_dag(requests[dag_id], dag_id, members[dag_id], graph) for dag_id in order)
+    dags = tuple(
+        owners.limit_owners(_dag(requests[dag_id], dag_id, members[dag_id], graph))
+        for dag_id in order
+    )
     require_no_cycle(dags)
     # Only a warm dbt can leave hooks out: those of a cold one run with each command.
     return tuple(add_hooks(dag, manifest.nodes) for dag in dags) if options.warm else dags

@@ -23,6 +23,11 @@ from include.engine.manifest.records import ManifestError, Node
 from include.engine.plan.duration import parse_duration
 
 SECTIONS = ("run", "test")
+
+# What Airflow's database takes: a 4-byte integer, and the name of a pool or a queue.
+_INTEGER = 2**31 - 1
+_TEXT = 256
+
 _DAG_KEYS_BY_TYPE = {"source": ("asset",), "test": (), "unit_test": ()}
 DAG_KEYS = ("schedule", "dag", "asset")
 
@@ -72,22 +77,22 @@ def _dag_keys(node: Node) -> tuple[str, ...]:
 
 
 def _whole(value: object, least: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _INTEGER
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+    return isinstance(value, str) and 0 < len(value) <= _TEXT
 
 
 KEYS = {
-    "retries": (_whole, "a whole number"),
+    "retries": (_whole, f"a whole number, at most {_INTEGER}"),
     "retry_delay": (parse_duration, "seconds, or a duration such as PT10M"),
     "execution_timeout": (parse_duration, "seconds, or a duration such as PT10M"),
-    "pool": (_text, "the name of a pool"),
-    "pool_slots": (lambda value: _whole(value, 1), "a whole number, at least 1"),
-    "priority_weight": (lambda value: _whole(value, 1), "a whole number, at least 1"),
-    "queue": (_text, "the name of a queue"),
-    "owner": (_text, "a name"),
+    "pool": (_text, f"the name of a pool, at most {_TEXT} characters"),
+    "pool_slots": (lambda value: _whole(value, 1), f"a whole number from 1 to {_INTEGER}"),
+    "priority_weight": (lambda value: _whole(value, 1), f"a whole number from 1 to {_INTEGER}"),
+    "queue": (_text, f"the name of a queue, at most {_TEXT} characters"),
+    "owner": (_text, f"a name, at most {_TEXT} characters"),
     "executor_config": (lambda value: isinstance(value, Mapping), "a mapping"),
     "trigger_rule": (lambda value: value in TRIGGER_RULES, f"one of {', '.join(TRIGGER_RULES)}"),
 }

@@ -49,11 +49,13 @@ class Asset(NamedTuple):
 
 class Schedule(NamedTuple):
     """`time` is a cron text, a preset or an ISO duration. `assets` is "all" or "any": the DAG waits
-    for all assets that it reads, or for one of them. Each is "" where there is none.
+    for all assets that it reads, or for one of them. Each is "" where there is none. `timezone` is
+    that of a cron text or preset, such as `Europe/Berlin`; "" is UTC.
     """
 
     time: str = ""
     assets: str = ""
+    timezone: str = ""
 
 
 class DagRequest(NamedTuple):

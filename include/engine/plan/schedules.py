@@ -7,21 +7,37 @@ these and of sources.
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from include.engine.manifest.records import Node
-from include.engine.plan import meta
+from include.engine.manifest.records import Node, storable
+from include.engine.plan import meta, names
 from include.engine.plan.duration import parse_duration
 from include.engine.plan.records import ALONE, BASE, Asset, DagRequest, Schedule
 
 PRESETS = frozenset(("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"))
 WORDS = (
-    "a cron text, a preset such as @daily, a duration such as PT6H, `assets`, `any asset`, a time "
-    "and assets as in `@daily or assets`, or `none`"
+    "a cron text, a preset such as @daily, each with a time zone as in `0 6 * * * Europe/Berlin`, "
+    "a duration such as PT6H, `assets`, `any asset`, a time and assets as in `@daily or assets`, "
+    "or `none`"
 )
 _ASSETS = {"assets": "all", "any asset": "any"}
 _CRON = re.compile(r"[\w*/,#?-]+( [\w*/,#?-]+){4}")
+_CRON_LENGTH = 200  # Airflow stores the description of a cron text in 1,000 characters
+_TIMEZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
+_SUFFIX_LENGTH = 100
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_SPELLED = {"*": "x", "/": "by", ",": "and", "-": "to", "#": "nth", "?": "x", "@": "", " ": "_"}
+_SPELLED = {
+    "*": "x",
+    "/": "by",
+    ",": "and",
+    "-": "to",
+    "#": "nth",
+    "?": "x",
+    "@": "",
+    " ": "_",
+    "+": "plus",
+}
 
 
 def parse_schedule(text: object) -> Schedule | None:
@@ -31,19 +47,35 @@ def parse_schedule(text: object) -> Schedule | None:
     times = parts[:-1] if assets else parts
     if times == ["none"] or (assets and not times):
         return Schedule(assets=assets)
-    if len(times) == 1 and (_is_time(times[0]) or (times[0] in ALONE and not assets)):
+    if len(times) != 1:
+        return None
+    if _is_time(times[0]) or (times[0] in ALONE and not assets):
         return Schedule(times[0], assets)
+    time, _, timezone = times[0].rpartition(" ")
+    if _is_time(time) and not time.startswith("P") and _is_timezone(timezone):
+        return Schedule(time, assets, "" if timezone == "UTC" else timezone)
     return None
 
 
 def _is_time(text: str) -> bool:
     seconds = parse_duration(text) if text.startswith("P") else None
-    return text in PRESETS or bool(_CRON.fullmatch(text) or seconds)
+    cron = len(text) <= _CRON_LENGTH and _CRON.fullmatch(text)
+    return text in PRESETS or bool(cron or seconds)
+
+
+def _is_timezone(name: str) -> bool:
+    """Whether it is a name of the IANA database, as Airflow takes it."""
+    try:
+        return bool(_TIMEZONE.fullmatch(name) and ZoneInfo(name))
+    except (ZoneInfoNotFoundError, OSError):
+        return False
 
 
 def dag_suffix(text: str) -> str:
     """The end of a DAG's id by its schedule: readable, and the same each time."""
-    return "".join(_SPELLED.get(letter, letter) for letter in text.strip())
+    text = re.sub("(?<=[A-Za-z])/(?=[A-Za-z])", "_", text.strip())  # of a time zone
+    spelled = "".join(_SPELLED.get(letter, letter) for letter in text)
+    return names.shorten(spelled, _SUFFIX_LENGTH)
 
 
 def dag_request(node: Node, default: Schedule) -> DagRequest:
@@ -70,12 +102,34 @@ def node_asset(node: Node) -> Asset | None:
 
     Raises ManifestError, naming the node, its file and what is allowed.
     """
-    asset = node.airflow.get("asset", node.unique_id)
+    asset = node.airflow.get("asset")
+    if asset is None:
+        name = names.shorten(storable(node.unique_id), names.ASSET_LENGTH)
+        return Asset(node.unique_id, name, names.uri_of_name(node.unique_id))
     if asset is False and node.resource_type == "source":
         return None
-    if isinstance(asset, str) and asset:
-        return Asset(node.unique_id, asset, asset)
-    if isinstance(asset, dict) and sorted(asset) == ["name", "uri"] and all(asset.values()):
-        return Asset(node.unique_id, str(asset["name"]), str(asset["uri"]))
-    words = "a name, a mapping of `name` and `uri`, or (of a source) false"
+    both = asset if isinstance(asset, dict) else {"name": asset, "uri": asset}
+    if sorted(both) == ["name", "uri"] and _is_asset_name(both["name"]) and _is_uri(both["uri"]):
+        return Asset(node.unique_id, both["name"], names.ascii_uri(both["uri"]))
+    words = (
+        f"a name of at most {names.ASSET_LENGTH} characters, a mapping of `name` and `uri`, or (of "
+        "a source) false"
+    )
     raise meta.wrong_value(node, "meta.airflow.asset", asset, words)
+
+
+def _is_asset_name(text: object) -> bool:
+    """Whether Airflow takes the text as the name of an asset."""
+    valid = isinstance(text, str) and bool(text.strip()) and len(text) <= names.ASSET_LENGTH
+    return valid and text not in ("self", "context")
+
+
+def _is_uri(text: object) -> bool:
+    """Whether Airflow takes the text, in ASCII, as the URI of an asset."""
+    if not _is_asset_name(text):
+        return False
+    try:
+        scheme = urlsplit(uri := names.ascii_uri(text)).scheme
+    except ValueError:
+        return False
+    return scheme.lower() != "airflow" and len(uri) <= names.ASSET_LENGTH

@@ -6,13 +6,11 @@ nodes do in `dbt build`.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping
 
-from include.engine.manifest.records import Manifest, Node
-from include.engine.plan import meta, selectors
+from include.engine.manifest.records import Manifest, Node, storable
+from include.engine.plan import meta, names, selectors
 from include.engine.plan.data_tests import TESTS, assign_tests
 from include.engine.plan.records import Options, Task
 
@@ -31,9 +29,6 @@ VERBS = {
 _NEVER_GATED = frozenset(
     ("exposure", "function", "metric", "saved_query", "semantic_model", "source")
 )
-_TASK_ID = re.compile(r"[\w.-]+")
-# Airflow allows 250 characters; a task's log folder `task_id=…` has 255 bytes at most.
-_TASK_ID_BYTES = 240
 
 Key = tuple[str, str]
 """A task before it has an id: its kind, and the unique id of the node that it runs or tests.
@@ -66,7 +61,7 @@ def plan_tasks(manifest: Manifest, options: Options) -> tuple[Task, ...]:
             nodes=members[key],
             upstream=tuple(sorted(ids[other] for other in upstream[key])),
             group=group_path(nodes[key[1]], manifest.project),
-            overrides=meta.operator_arguments(nodes[key[1]], "test" if key[0] in TESTS else "run"),
+            overrides=operator_arguments(key, ids[key], nodes[key[1]]),
             microbatch=key[0] == "model" and nodes[key[1]].microbatch,
         )
         for key in topological({key: upstream[key] for key in members})
@@ -163,12 +158,9 @@ def task_ids(keys: Iterable[Key]) -> dict[Key, str]:
     # Tests with a task of their own come last: where a test has the name of a model, the tests of
     # the model keep `test.<package>.<name>`, and the other id gets the hash.
     for key in sorted(keys, key=lambda key: (key[1].startswith("test."), key)):
-        task_id = _task_id(*key)
-        fits = _TASK_ID.fullmatch(task_id) and len(task_id.encode()) <= _TASK_ID_BYTES
-        if not fits or task_id in taken:
-            digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:8]
-            cut = re.sub(r"[^A-Za-z0-9_.-]", "_", task_id)[: _TASK_ID_BYTES - 9]
-            task_id = f"{cut}.{digest}"
+        task_id = natural_id(*key)
+        if not names.is_id(task_id) or task_id in taken:
+            task_id = names.hashed_id(task_id, "\n".join(key))
         taken.add(task_id)
         ids[key] = task_id
     return ids
@@ -195,6 +187,14 @@ def command_for(manifest: Manifest, kind: str, unique_ids: Iterable[str]) -> tup
     return argv(kind, wanted, _candidates(nodes.values())[kind], nodes)
 
 
+def operator_arguments(key: Key, task_id: str, node: Node) -> dict[str, object]:
+    """What dbt's YAML says of the operator. A task whose id is not its natural one shows that."""
+    arguments = meta.operator_arguments(node, "test" if key[0] in TESTS else "run")
+    name = natural_id(*key)
+    shown = names.shorten(storable(name), names.DISPLAY_NAME_LENGTH)
+    return arguments if name == task_id else arguments | {"task_display_name": shown}
+
+
 def group_path(node: Node, project: str) -> tuple[str, ...]:
     """The folders of a node: its package unless that is the project, `seeds` and the like for what
     is no model, and then dbt's own folders.
@@ -218,7 +218,8 @@ def selected(manifest: Manifest, unique_id: str) -> bool:
     return manifest.selected is None or unique_id in manifest.selected
 
 
-def _task_id(kind: str, unique_id: str) -> str:
+def natural_id(kind: str, unique_id: str) -> str:
+    """The id that a task has if Airflow takes it; a person sees it on the task in any case."""
     if kind == unique_id.partition(".")[0]:
         return unique_id
     if unique_id.startswith("source."):
