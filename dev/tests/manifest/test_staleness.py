@@ -91,6 +91,44 @@ def test_what_dbt_writes_beside_its_sources_changes_nothing(manifest, project):
     assert staleness.changed_files(manifest, project) == []
 
 
+@pytest.mark.parametrize("written", ["partial_parse.msgpack", "semantic_manifest.json"])
+def test_a_target_folder_below_another_changes_nothing(manifest, project, written):
+    (project / "out/of/dbt/compiled").mkdir(parents=True)
+    (project / "out/of/dbt" / written).write_text("")
+    (project / "out/of/dbt/compiled/x.sql").write_text("select 1")
+    assert staleness.changed_files(manifest, project) == []
+
+
+def test_a_loop_of_links_ends_and_a_link_to_nowhere_is_no_file(project, manifest):
+    """`local: ../` in packages.yml leaves such a loop, and dbt does not read either."""
+    (project / "integration_tests/dbt_packages").mkdir(parents=True)
+    (project / "integration_tests/dbt_packages/shop").symlink_to("../..")
+    (project / "models/again").symlink_to("../models")
+    (project / "up").symlink_to(project.parent)
+    (project / "scratch").mkdir()
+    (project / "scratch/old.sql").symlink_to("/nowhere/x.sql")
+    assert staleness.changed_files(manifest, project) == [
+        "integration_tests/dbt_packages/shop",
+        "models/again",
+        "up",
+    ]
+    staleness.write_list(manifest, staleness.project_files(project))
+    assert staleness.changed_files(manifest, project) == []
+
+
+def test_a_folder_that_a_link_leads_to_is_walked_once_and_an_edit_in_it_is_seen(
+    project, manifest, tmp_path
+):
+    (tmp_path / "shared/deep").mkdir(parents=True)
+    (tmp_path / "shared/deep/s.sql").write_text("select 1")
+    (tmp_path / "shared/back").symlink_to(project)
+    (project / "models/shared").symlink_to(tmp_path / "shared")
+    (project / "models/shared_too").symlink_to(tmp_path / "shared/deep")
+    staleness.write_list(manifest, staleness.project_files(project))
+    (tmp_path / "shared/deep/s.sql").write_text("select 2")
+    assert staleness.changed_files(manifest, project) == ["models/shared/deep/s.sql"]
+
+
 def test_nothing_is_said_of_a_manifest_that_came_without_its_list(manifest, project):
     (project / "models/a.sql").write_text("select 2")
     manifest.write_text('{"metadata": {"invocation_id": "2"}}')

@@ -8,6 +8,7 @@ also runs where the manifest is built.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,10 +21,10 @@ CONTENT = (".sql", ".py", ".yml", ".yaml", ".md")
 PRESENCE = (".csv",)
 # Folders that dbt writes, at the top of the project. Packages change with packages.yml.
 WRITTEN = frozenset(("target", "logs", "dbt_packages", "dbt_modules"))
+# A target folder with any other name, anywhere, holds these files.
+WRITTEN_IN_TARGET = frozenset(("partial_parse.msgpack", "semantic_manifest.json"))
 # `dbt deps` writes this file from packages.yml, also in a project that does not commit it.
 LOCK = "package-lock.yml"
-# A target folder with any other name has this file.
-PARTIAL_PARSE = "partial_parse.msgpack"
 # dbt writes `metadata` first, with an id of the invocation: no two manifests start alike.
 HEAD_BYTES = 4096
 
@@ -90,22 +91,47 @@ def is_edited(
     return now.st_size != size or digest(project / name) != content
 
 
-def files(project: Path, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Every file that dbt may read: its path relative to the project, and its status."""
-    with os.scandir(project / below) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == LOCK:
-                continue
-            if not entry.is_dir():
-                if entry.name.endswith(CONTENT + PRESENCE):
-                    yield below + entry.name, entry.stat()
-            elif below or not is_written(Path(entry.path)):
-                yield from files(project, f"{below}{entry.name}/")
+def files(project: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file that dbt may read: its path relative to the project, and its status.
+
+    A link to a folder is listed itself. It is followed if it leads out of the project; a folder in
+    the project is walked at its own path. So a link to a folder above it has an end.
+    """
+    yield from _files_below(project, "", {os.path.realpath(project)})
 
 
-def is_written(folder: Path) -> bool:
-    """Whether dbt writes the folder, which is at the top of the project."""
-    return folder.name in WRITTEN or (folder / PARTIAL_PARSE).exists()
+def _files_below(
+    project: Path, below: str, walked: set[str]
+) -> Iterator[tuple[str, os.stat_result]]:
+    """The files below the folder `below`; folders in `walked` are walked elsewhere."""
+    with os.scandir(project / below) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    if below and not WRITTEN_IN_TARGET.isdisjoint(entry.name for entry in entries):
+        return
+    for entry in entries:
+        name = below + entry.name
+        if entry.name.startswith(".") or entry.name == LOCK:
+            continue
+        # OSError: a link that leads nowhere, a file that has just gone, a folder of somebody else.
+        with contextlib.suppress(OSError):
+            if entry.is_dir():
+                if entry.is_symlink():
+                    yield name, entry.stat(follow_symlinks=False)
+                if (below or entry.name not in WRITTEN) and _leads_on(entry, walked):
+                    yield from _files_below(project, f"{name}/", walked)
+            elif entry.name.endswith(CONTENT + PRESENCE):
+                yield name, entry.stat()
+
+
+def _leads_on(entry: os.DirEntry, walked: set[str]) -> bool:
+    """Whether the folder holds files that are in no folder of `walked`. Adds it if it is a link."""
+    if not entry.is_symlink():
+        return True
+    target = os.path.realpath(entry.path)
+    if any(os.path.commonpath((target, folder)) in (target, folder) for folder in walked):
+        return False
+    walked.add(target)
+    return True
 
 
 def digest(file: Path) -> str:
