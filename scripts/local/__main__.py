@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 import psycopg2
@@ -11,6 +12,7 @@ import psycopg2
 from include.engine.settings import SettingsError
 from scripts.local import processes, verbs
 from scripts.local.api import DAG_ID
+from scripts.local.environment import HARMFUL_TO_POSTGRES
 from scripts.local.paths import LocalError, installation_paths
 
 INTERRUPTED = 130  # the exit code of a shell after Ctrl-C
@@ -72,6 +74,8 @@ def variables(text: str) -> dict[str, object]:
 def main() -> int:
     options = arguments()
     processes.interruptible()
+    for name in HARMFUL_TO_POSTGRES & os.environ.keys():
+        del os.environ[name]  # this process has connections to Postgres, too
     try:
         return options.act(options, installation_paths(options.state, options.dags))
     except KeyboardInterrupt:

@@ -11,10 +11,34 @@ from urllib.parse import quote
 
 from scripts.local.paths import LocalError, Paths
 from scripts.local.ports import LOOPBACK
+from scripts.local.postgres import PORT
 
-# What a person's shell may hold for another Airflow, another Python or another Postgres.
-# AIRFLOW_CONN_* and AIRFLOW_VAR_* stay: they are the person's own connections and variables.
-FOREIGN = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG", "PYTHON", "VIRTUAL_ENV", "PG")
+# Each of these breaks a connection over a Unix socket that names host, port, user, password and
+# database, or gives it another schema or encoding. All other variables of libpq may stay.
+HARMFUL_TO_POSTGRES = frozenset(
+    (
+        *("PGCHANNELBINDING", "PGCLIENTENCODING", "PGGSSENCMODE", "PGHOSTADDR", "PGOPTIONS"),
+        *("PGREQUIREAUTH", "PGREQUIREPEER", "PGSERVICE", "PGSSLCERTMODE", "PGSSLNEGOTIATION"),
+        "PGTARGETSESSIONATTRS",
+    )
+)
+# With these Python looks for its own modules elsewhere, or waits for input when a program ends.
+_HARMFUL_TO_PYTHON = frozenset(
+    ("PYTHONEXECUTABLE", "PYTHONHOME", "PYTHONINSPECT", "PYTHONPLATLIBDIR", "VIRTUAL_ENV")
+)
+_OF_ANOTHER_AIRFLOW = frozenset(("AIRFLOW_HOME", "AIRFLOW_CONFIG"))
+HARMFUL = HARMFUL_TO_POSTGRES | _HARMFUL_TO_PYTHON | _OF_ANOTHER_AIRFLOW
+
+
+def without_harmful(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a person's shell that Airflow's processes keep: all but those in HARMFUL and
+    settings of another Airflow. AIRFLOW_CONN_* and AIRFLOW_VAR_* are the person's own.
+    """
+    return {
+        name: value
+        for name, value in inherited.items()
+        if name not in HARMFUL and not name.startswith("AIRFLOW__")
+    }
 
 
 def load_secrets(paths: Paths) -> dict[str, str]:
@@ -54,7 +78,7 @@ def airflow_environment(
     """
     url = f"http://{LOOPBACK}:{port}"
     return {
-        **{name: value for name, value in inherited.items() if not name.startswith(FOREIGN)},
+        **without_harmful(inherited),
         "AIRFLOW_CONN_WAREHOUSE": inherited.get("AIRFLOW_CONN_WAREHOUSE") or warehouse(paths, keys),
         "AIRFLOW_HOME": str(paths.airflow_home),
         "PYTHONPATH": str(paths.project),
@@ -108,7 +132,7 @@ def warehouse(paths: Paths, keys: Mapping[str, str]) -> str:
         {
             "conn_type": "postgres",
             "host": str(paths.postgres_socket),
-            "port": 5432,
+            "port": PORT,
             "login": "warehouse",
             "password": keys["warehouse"],
             "schema": "warehouse",
@@ -119,9 +143,8 @@ def warehouse(paths: Paths, keys: Mapping[str, str]) -> str:
 def metadata_url(paths: Paths, keys: Mapping[str, str]) -> str:
     """SQLAlchemy's address of Airflow's metadata database, over the server's Unix socket."""
     socket = quote(str(paths.postgres_socket), safe="")
-    return (
-        f"postgresql+psycopg2://airflow:{quote(keys['postgres'], safe='')}@/airflow?host={socket}"
-    )
+    password = quote(keys["postgres"], safe="")
+    return f"postgresql+psycopg2://airflow:{password}@/airflow?host={socket}&port={PORT}"
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ from scripts.local.paths import LocalError, Paths
 from scripts.local.unprivileged import as_server, give_to_server
 
 NAME = "postgres"
+PORT = 5432  # of the Unix socket, named to every client: the person's shell may have a PGPORT
 VERSION = "18"  # of the programs in the pinned wheel, which also holds older ones
 START_SECONDS = 120
 
@@ -85,6 +86,7 @@ def cursor(
     owner = "warehouse" if database == "warehouse" else "airflow"
     connection = psycopg2.connect(
         host=str(paths.postgres_socket),
+        port=PORT,
         dbname=database,
         user=owner,
         password=keys["warehouse" if owner == "warehouse" else "postgres"],
@@ -99,7 +101,8 @@ def cursor(
 
 def psql(paths: Paths, keys: Mapping[str, str], statement: str | None) -> int:
     """Run psql on the warehouse: `statement`, or what a person types. Returns its exit code."""
-    command = [str(program("psql")), "-X", "-h", str(paths.postgres_socket), "-U", "warehouse"]
+    command = [str(program("psql")), "-X", "-h", str(paths.postgres_socket), "-p", str(PORT)]
+    command += ["-U", "warehouse"]
     command += ["-P", "pager=off", "-c", statement] if statement else []
     environment = {**os.environ, "PGPASSWORD": keys["warehouse"], "PGDATABASE": "warehouse"}
     with processes.uninterrupted():  # Ctrl-C is psql's: it drops the statement, not the session

@@ -56,8 +56,13 @@ def test_the_environment_is_made_of_what_is_given_and_nothing_else():
         "AIRFLOW_HOME": "/other",
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW_CONN_OTHER": "http://other",
-        "PGHOST": "other",
+        "PGHOST": "kept",
+        "PGOPTIONS": "-c search_path=other",
+        "PG_TARGET": "kept",
+        "PYTHONHOME": "/other",
         "PYTHONPATH": "/other",
+        "PYTHONUTF8": "1",
+        "PYTHON_ENV": "kept",
         "no_proxy": "intranet",
     }
     found = airflow_environment(person, at, KEYS, 8080, "run", cores=2)
@@ -72,6 +77,10 @@ def test_the_environment_is_made_of_what_is_given_and_nothing_else():
     }
     assert found == {
         "PATH": "/bin",
+        "PGHOST": "kept",
+        "PG_TARGET": "kept",
+        "PYTHONUTF8": "1",
+        "PYTHON_ENV": "kept",
         "AIRFLOW_CONN_OTHER": "http://other",
         "AIRFLOW_HOME": "/my project/.airflow/home",
         "PYTHONPATH": "/my project",
@@ -89,7 +98,8 @@ def test_the_environment_is_made_of_what_is_given_and_nothing_else():
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://127.0.0.1:8080/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": (
-            f"postgresql+psycopg2://airflow:p%2Fw@/airflow?host={socket.replace('/', '%2F')}"
+            "postgresql+psycopg2://airflow:p%2Fw@/airflow?"
+            f"host={socket.replace('/', '%2F')}&port=5432"
         ),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": "/my project/.airflow/logs",
         "AIRFLOW__API__BASE_URL": "http://127.0.0.1:8080",
