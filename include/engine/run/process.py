@@ -27,6 +27,9 @@ from include.engine.warm import client, protocol
 # A task process's standard input is its socket to Airflow's supervisor: not for dbt.
 STDIN = "< /dev/null"
 
+# The unique index of Postgres that tells two sessions of one schema apart.
+SCHEMA_RACE = b"pg_namespace_nspname_index"
+
 
 def shell_command(argv: Iterable[str]) -> str:
     """The shell's text that runs `dbt` with `argv`."""
@@ -40,6 +43,18 @@ def parse_command(text: str) -> list[str]:
     except ValueError:
         return []
     return argv if text == shell_command(argv) else []
+
+
+def lost_schema_race(environment: Mapping[str, str]) -> bool:
+    """Whether the log of dbt's command says that another session created the schema meanwhile.
+
+    Postgres can fail a `create schema if not exists` in that way. It happens when the first tasks
+    of a DAG start together in an empty warehouse.
+    """
+    try:
+        return SCHEMA_RACE in Path(environment["DBT_LOG_PATH"], "dbt.log").read_bytes()
+    except (KeyError, OSError):
+        return False
 
 
 class DbtProcess(SubprocessHook):
@@ -59,7 +74,19 @@ class DbtProcess(SubprocessHook):
         output_encoding: str = "utf-8",
         cwd: str | None = None,
     ) -> SubprocessResult:
-        """SubprocessHook.run_command; `command` ends with the text for the shell."""
+        """SubprocessHook.run_command; `command` ends with the text for the shell.
+
+        A command that lost a race to create a schema has done nothing yet, and runs once more.
+        """
+        result = self._run(command, env, output_encoding, cwd)
+        if result.exit_code and not self.terminated and lost_schema_race(env or {}):
+            self.log.info("Another task created the same schema at this moment: once more")
+            result = self._run(command, env, output_encoding, cwd)
+        return result
+
+    def _run(
+        self, command: list[str], env: dict[str, str] | None, output_encoding: str, cwd: str | None
+    ) -> SubprocessResult:
         argv = parse_command(command[-1])
         with working_directory(cwd) as folder:
             output = self._hand_over(argv, env, folder) if self.warm and argv and env else None
