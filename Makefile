@@ -52,14 +52,14 @@ psql: airflow-venv ## look into the embedded warehouse (SQL='select ...': one st
 	@$(LOCAL) psql $(if $(SQL),--sql="$$SQL")
 
 test: test-quick ## the tests of every day, the last of which run the whole DAG
-	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(SCHEDULED))
+	@$(PYTEST) dev/tests/shapes dev/tests/scheduled $(addprefix --ignore ,$(SCHEDULED))
 
 test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and a real Postgres
 	@$(PYTEST) dev/tests/warm
 
 test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
-	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled warm oracle image browser)
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser)
 
 test-scheduled: airflow-venv dbt-venv ## runs that fail and are mended, have params, leave results, or are interrupted
 	@$(PYTEST) $(SCHEDULED)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
+
 from dev.tests.shapes.projects import MODEL, yaml
+from include.engine.plan import names
 
 OWNERS = [f"team {number:03} of the department for long names" for number in range(100)]
 LONG_TABLE = "x" * 1600
@@ -38,7 +42,15 @@ def model(**airflow: str) -> str:
     return f"{{{{ config(meta={{'airflow': {airflow}}}) }}}}\n{MODEL}"
 
 
+DEEP = [letter * 54 for letter in "abcde"]
 FILES = {
+    "models/Finance Reports (old)/q1.sql": MODEL,
+    "models/a/b/inner.sql": MODEL,
+    "models/a__b/joined.sql": MODEL,
+    "models/run_results/kept.sql": MODEL,
+    "models/on_run_start/early.sql": MODEL,
+    "models/日本語/deep_japanese.sql": MODEL,
+    f"models/{'/'.join(DEEP)}/deep.sql": MODEL,
     "models/日本語名モデル.sql": MODEL,
     "models/sum(net).sql": MODEL,
     "models/reads.sql": "select * from {{ source('erp', 'Kundenaufträge') }}",
@@ -71,3 +83,42 @@ def test_airflows_database_takes_what_the_manifest_holds(odd, take_in):
     assert max(map(len, taken["assets"])) == 1500
     shown = {task_id: name for _, task_id, name in taken["tasks"] if task_id != name}
     assert shown == {"model.shapes.sum_net_.b2e58522": "model.shapes.sum(net)"}
+
+
+def test_each_folder_is_a_group_with_its_whole_name(odd, read):
+    bag = read(odd)
+    assert bag.import_errors == {}
+    groups = bag.dags["dbt_dag"].task_group.get_task_group_dict().values()
+    labels = {group.label: sorted(group.children) for group in groups if group.group_id}
+    in_deep = {folder: [inner] for folder, inner in pairwise(DEEP)}
+    assert {label: children for label, children in labels.items() if label not in in_deep} == {
+        "Finance Reports (old)": ["model.shapes.q1"],
+        "a": ["a__b"],
+        "b": ["model.shapes.inner"],
+        "a__b": ["model.shapes.joined"],
+        "run_results": ["model.shapes.kept"],
+        "on_run_start": ["model.shapes.early"],
+        "日本語": ["model.shapes.deep_japanese"],
+        "exposures": ["exposure.shapes.board"],
+        DEEP[-1]: ["model.shapes.deep"],
+    }
+    assert in_deep.keys() <= labels.keys()
+    assert len(groups) == len({group.group_id for group in groups}) == 1 + 13
+    assert "run_results" in bag.dags["dbt_dag"].task_ids
+
+
+def test_the_tasks_of_our_own_are_those_that_no_group_is_called_like(
+    odd, read, monkeypatch, tmp_path
+):
+    """Ids of dbt's nodes have a dot, and ids of groups have none."""
+    monkeypatch.setenv("DBT_DOCS_CATALOG", "/tmp/catalog.json")
+    raw = json.loads(odd.read_bytes())
+    for kind in ("start", "end"):
+        unique_id = f"operation.shapes.shapes-on-run-{kind}-0"
+        raw["nodes"][unique_id] = raw["nodes"]["model.shapes.q1"] | {
+            "unique_id": unique_id,
+            "resource_type": "operation",
+        }
+    (tmp_path / "manifest.json").write_text(json.dumps(raw))
+    found = read(tmp_path / "manifest.json").dags["dbt_dag"].task_ids
+    assert {task_id for task_id in found if "." not in task_id} == names.OUR_TASK_IDS

@@ -18,6 +18,7 @@ from include.engine.dag import timetables
 from include.engine.manifest import find
 from include.engine.plan import cache
 from include.engine.plan.cache import TaskRef
+from include.engine.plan.names import group_id
 from include.engine.plan.records import BASE, DAILY, END, HOOKS, Dag, Task
 from include.engine.run import params
 from include.engine.run.operator import DbtOperator
@@ -260,7 +261,7 @@ def task_group(path: Folders, groups: dict[Folders, TaskGroup], dag: DAG) -> Tas
     """The task group of a dbt folder, inside those around it; task ids stay as they are."""
     if path not in groups:
         groups[path] = TaskGroup(
-            group_id="__".join(path).replace(".", "_"),
+            group_id=group_id(path),
             group_display_name=path[-1],
             prefix_group_id=False,
             parent_group=task_group(path[:-1], groups, dag),
