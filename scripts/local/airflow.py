@@ -10,16 +10,18 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts.local import postgres, processes, report
+from scripts.local import logs, postgres, processes, report
 from scripts.local.api import Api
 from scripts.local.paths import LocalError, Paths
 
 API_SERVER = "api-server"
 SCHEDULER = "scheduler"
+DAG_PROCESSOR = "dag-processor"
+DAG_FILE = "dbt_dag.py"  # of a DAG that Airflow has never saved
 RUN_SERVICES = {
     # Task logs are read from the disk: a log server would only take a port.
     SCHEDULER: ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
+    DAG_PROCESSOR: ["dag-processor"],
     API_SERVER: ["api-server"],
 }
 SERVICES = {
@@ -160,27 +162,44 @@ def _wait(paths: Paths, names: Collection[str], is_ready: Callable[[], bool]) ->
         time.sleep(0.1)
 
 
-def wait_until_parsed(paths: Paths, api: Api, since: datetime) -> list[str]:
+def wait_until_parsed(paths: Paths, api: Api, since: datetime, verb: str) -> list[str]:
     """Wait until the DAGs' file was read after `since`, so that what runs is what is there.
 
-    Returns the ids of its DAGs. Raises LocalError with Airflow's import error when the file cannot
-    be read.
+    Returns the ids of its DAGs. Raises LocalError, with Airflow's reason, if it cannot read the
+    file, cannot save what is in it, or ends.
     """
     deadline = time.monotonic() + PARSE_SECONDS
     while True:
+        dags = api.dags()
+        # Airflow writes its errors before it says that it has read the file: none is missed.
         for error in api.import_errors():
             if report.instant(error["timestamp"]) >= since:
                 raise LocalError(
                     f"Airflow cannot read {error['filename']}:\n{error['stack_trace']}"
                 )
-        if there := [dag["dag_id"] for dag in api.dags() if _parsed(dag, since)]:
-            return sorted(there)
+        require_saved(paths, since, {dag["relative_fileloc"] for dag in dags} or {DAG_FILE})
+        require_services(paths, SERVICES[verb])
+        if parsed := [dag["dag_id"] for dag in dags if _parsed(dag, since)]:
+            return sorted(parsed)
         if time.monotonic() > deadline:
             raise LocalError(
                 f"Airflow has found no DAG in {PARSE_SECONDS} seconds. "
-                f"End of {processes.log_end(paths, 'dag-processor')}"
+                f"End of {processes.log_end(paths, DAG_PROCESSOR)}"
             )
         time.sleep(0.2)
+
+
+def require_saved(paths: Paths, since: datetime, files: Collection[str]) -> None:
+    """Raises LocalError if Airflow could not save one of these DAG files since then: its database
+    refused what is in it. Airflow goes on with the DAGs as they were, and only its log says why.
+    """
+    log = processes.log_of(paths, DAG_PROCESSOR)
+    for unsaved in logs.unsaved_files(log.read_text(errors="replace") if log.exists() else ""):
+        if unsaved.file in files and report.instant(unsaved.time) >= since:
+            raise LocalError(
+                f"Airflow has read {unsaved.file}, but could not save its DAGs, which stay as they "
+                f"were: {unsaved.reason}\nLog: {paths.display(log)}"
+            )
 
 
 def _parsed(dag: Mapping, since: datetime) -> bool:

@@ -13,7 +13,7 @@ import psycopg2
 from psycopg2 import sql
 
 from include.engine import settings
-from scripts.local import airflow, postgres, processes, report
+from scripts.local import airflow, logs, postgres, processes, report
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
 from scripts.local.paths import LocalError, Paths
@@ -91,7 +91,10 @@ def _news(
         finished += task["state"] in report.FINISHED
         yield report.progress(task, finished, len(tasks))
         if task["state"] in ("failed", "up_for_retry"):
-            yield f"    log: {paths.display(airflow.task_log(paths, dag_id, run_id, task))}"
+            log = airflow.task_log(paths, dag_id, run_id, task)
+            yield f"    log: {paths.display(log)}"
+            text = log.read_text(errors="replace").splitlines() if log.exists() else []
+            yield from (f"    | {line}" for line in logs.readable_end(text))
 
 
 def _warehouse(paths: Paths, tasks: list[dict]) -> Iterator[str]:

@@ -39,6 +39,7 @@ def run(
                 with processes.uninterrupted():
                     _stop(paths)
     say(f"==> Using the Airflow of make up: http://localhost:{port}")
+    manifest.ensure(paths, settings.load())
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
     airflow.wait_until_healthy(paths, api, "up")
     api.parse_again()
@@ -54,7 +55,7 @@ def up(paths: Paths, first_port: int) -> int:
             return 0
         try:
             api, since = _start(paths, "up", first_port)
-            dag_ids = _parsed_dags(paths, api, since)
+            dag_ids = _parsed_dags(paths, api, since, "up")
             api.unpause(*dag_ids)
         except BaseException:
             with processes.uninterrupted():
@@ -150,10 +151,10 @@ def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tu
     return api, since
 
 
-def _parsed_dags(paths: Paths, api: Api, since: datetime) -> list[str]:
+def _parsed_dags(paths: Paths, api: Api, since: datetime, verb: str) -> list[str]:
     """The ids of the DAGs, parsed after `since`, whose tasks have the pools that they name."""
     dag_ids: list[str] = []
-    _step("The DAG", lambda: dag_ids.extend(airflow.wait_until_parsed(paths, api, since)))
+    _step("The DAG", lambda: dag_ids.extend(airflow.wait_until_parsed(paths, api, since, verb)))
     slots = os.cpu_count() or 2
     for pool in api.make_pools(dag_ids, slots):
         say(f"==> Made the pool {pool} with {slots} slots. To change it: Admin, Pools in the UI")
@@ -175,7 +176,7 @@ def _run_once(
     timeout: float,
     params: Mapping[str, object],
 ) -> int:
-    dag_ids = _parsed_dags(paths, api, since)
+    dag_ids = _parsed_dags(paths, api, since, verb)
     if api.dag_id not in dag_ids:
         raise LocalError(f"There is no DAG {api.dag_id}. There are: {', '.join(dag_ids)}")
     api.unpause()

@@ -129,7 +129,7 @@ def api(at, environment) -> Iterator[Api]:
         found = Api(int(environment["AIRFLOW__API__PORT"]))
         airflow.start(at, environment, "up", found.port)
         airflow.wait_until_healthy(at, found, "up")
-        there = airflow.wait_until_parsed(at, found, since)
+        there = airflow.wait_until_parsed(at, found, since, "up")
         assert there == ["dbt_dag", "dbt_dag__daily", "dbt_dag__marts"]
         around = {"loader", "report"}
         until(lambda: around <= {dag["dag_id"] for dag in dags(found)})

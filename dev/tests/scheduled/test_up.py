@@ -19,6 +19,7 @@ from dev.tests.scheduled.installation import (
     start,
     table_of,
 )
+from dev.tests.shapes.projects import write_project
 from include.engine import settings
 from scripts.local import postgres, processes
 from scripts.local.environment import load_secrets
@@ -83,6 +84,7 @@ def test_a_failed_task_is_shown_with_its_log_and_fails_the_run(local, url, envir
     assert states["model.jaffle_shop.orders"] == "upstream_failed"
     log = Path(output.split("log: ", 1)[1].split("\n", 1)[0])
     assert "dbt seed --select raw_orders" in log.read_text()
+    assert "    | dbt seed --select raw_orders" in output.splitlines()
 
 
 def test_an_interrupt_ends_the_run_and_leaves_airflow_as_it_was(at, url, environment):
@@ -96,6 +98,22 @@ def test_an_interrupt_ends_the_run_and_leaves_airflow_as_it_was(at, url, environ
         ask.execute("select state from dag_run where run_type = 'manual' order by id desc limit 1")
         assert ask.fetchone() == ("failed",)
     assert start("up", at=at).communicate()[0] == f"Airflow is running already: {url}\n"
+
+
+def test_a_run_has_the_manifest_built_anew_if_the_project_has_changed(
+    local, url, environment, manifest
+):
+    good = manifest.read_bytes()
+    project = write_project(
+        Path(environment["DBT_PROJECT_DIR"]), {"models/a.sql": "select 1 as id"}
+    )
+    profiles = {"DBT_PROFILES_DIR": environment["DBT_PROJECT_DIR"]}
+    code, output = local("run", environment=environment | profiles)
+    shutil.rmtree(project)
+    manifest.write_bytes(good)
+    assert code == 0, output
+    assert f"==> The manifest of {project}" in output
+    assert table_of(output) == {"model.shapes.a": "success", "run_results": "success"}
 
 
 def test_a_broken_manifest_is_reported_in_the_words_of_the_import_error(
