@@ -26,7 +26,7 @@ COMPILE = (
     *("compile", "--no-introspect", "--no-populate-cache"),
     *("--exclude", "config.materialized:incremental"),
 )
-LIST = ("ls", "--quiet", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
+LIST = ("ls", "--quiet", "--output", "json", "--output-keys", "unique_id")
 # The page that `dbt docs generate` copies, seconds after it was started (dbt-core: task/docs).
 DOCS = "lib/python*/site-packages/dbt/task/docs/index.html"
 # What dbt says of a model that queries the database while it is compiled, and with an adapter that

@@ -31,11 +31,7 @@ def warehouse_connection(connection: str) -> Connection:
     try:
         found = Connection.get(connection)
     except AirflowNotFoundException:
-        raise AirflowFailException(
-            f"No Airflow connection {connection!r}. Define it with the environment variable "
-            f"AIRFLOW_CONN_{connection.upper()} (see .env.example) or with: "
-            f"airflow connections add {connection} --conn-type postgres --conn-host …"
-        ) from None
+        raise AirflowFailException(no_connection(connection)) from None
     for secret in (found.password, found.extra_dejson):
         if secret:  # Airflow's supervisor masks logs; an XCom or an alert is written from here
             mask_secret(secret)
@@ -57,6 +53,18 @@ def warehouse_environment(connection: Connection) -> dict[str, str]:
         "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": connection.password or "",
         "WAREHOUSE_EXTRA": connection.extra or "{}",
     }
+
+
+def no_connection(connection_id: str) -> str:
+    """What to do about a connection that is not there."""
+    variable = f"AIRFLOW_CONN_{connection_id.upper()}"
+    # A shell exports no other names: there is none for `my-wh`.
+    exported = f"the environment variable {variable} (see .env.example) or with: "
+    return (
+        f"No Airflow connection {connection_id!r}. Define it with "
+        f"{exported if variable.isascii() and variable.isidentifier() else ''}"
+        f"airflow connections add {connection_id} --conn-type postgres --conn-host …"
+    )
 
 
 def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from include.engine.plan import cache
 from include.engine.plan.records import HOOKS
 from include.engine.run import params, retries
 
-LIST = ("ls", "--resource-type", "all", "--output", "json", "--output-keys", "unique_id")
+LIST = ("ls", "--output", "json", "--output-keys", "unique_id")
 
 # Methods that compare with artifacts of an earlier run, after graph operators
 # (https://docs.getdbt.com/reference/node-selection/methods).
