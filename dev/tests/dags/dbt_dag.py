@@ -21,7 +21,7 @@ if "mail" in arguments:
 
     alert = SmtpNotifier(
         subject="{{ ti.dag_id }}: {{ ti.task_id }}",
-        html_content="<pre>{{ exception | e }}</pre>",
+        html_content="<pre>{{ exception | e }}</pre><a href='{{ ti.log_url }}'>The task</a>",
         **arguments["mail"],
     )
     default_args |= {"on_failure_callback": alert, "on_success_callback": on_warning(alert)}
@@ -45,5 +45,5 @@ for dbt in dbt_dags(schedule=arguments.get("schedule", "@daily")):
             "retry_delay": timedelta(seconds=default_args["retry_delay"]),
         },
     )
-    dbt.add_tasks(dag)
     globals()[dag.dag_id] = dag
+    tasks = dbt.add_tasks(dag)

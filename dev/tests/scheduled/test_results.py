@@ -197,12 +197,12 @@ def test_failures_and_warnings_are_mailed_and_no_secret_is(api, failed, mails, a
         if "/runs/run%3A1%2Bx/" in mail.get_body().get_content()
     }
     assert sent.keys() == {
-        "dbt_dag: test.tiny.top warns",
-        "dbt_dag: test.tiny.middle failed",
-        "dbt_dag: model.tiny.broken failed",
-        "dbt_dag: model.tiny.talkative failed",
+        "dbt_dag: test.tiny.top",
+        "dbt_dag: test.tiny.middle",
+        "dbt_dag: model.tiny.broken",
+        "dbt_dag: model.tiny.talkative",
     }
-    assert sent["dbt_dag: model.tiny.talkative failed"].splitlines() == [
+    assert sent["dbt_dag: model.tiny.talkative"].splitlines() == [
         "<pre>model.tiny.talkative: error",
         "  Database Error in model talkative (models/talkative.sql)",
         "    invalid input syntax for type integer: &#34;is *****&#34;",
@@ -210,9 +210,9 @@ def test_failures_and_warnings_are_mailed_and_no_secret_is(api, failed, mails, a
         "  The query:",
         "    select &#39;is ***&#39;::int as id",
         "Run it again: dbt run --select talkative "
-        "&#39;--vars={&#34;word&#34;: &#34;is ***&#34;}&#39;</pre>",
-        f'<p><a href="{api.url}/dags/dbt_dag/runs/run%3A1%2Bx/tasks/'
-        'model.tiny.talkative?try_number=1">The task in Airflow</a></p>',
+        "&#39;--vars={&#34;word&#34;: &#34;is ***&#34;}&#39;</pre>"
+        f"<a href='{api.url}/dags/dbt_dag/runs/run%3A1%2Bx/tasks/"
+        "model.tiny.talkative?try_number=1'>The task</a>",
     ]
     password = load_secrets(at)["warehouse"]
     assert [text for text in sent.values() if password[:8] in text] == []
