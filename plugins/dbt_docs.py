@@ -7,7 +7,9 @@ by the API server alone, at the first request.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
+from pathlib import Path
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -23,6 +25,10 @@ class Pages:
 
 @cache
 def app():
+    # Beside this file is the engine of the same version, also without a PYTHONPATH.
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in sys.path:
+        sys.path.insert(0, root)
     from include.engine.ui.app import create
 
     return create()

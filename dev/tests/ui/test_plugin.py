@@ -5,6 +5,7 @@ Who may see it, and how it looks, is tested with a server and a browser: dev/tes
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -53,6 +54,19 @@ def test_a_task_process_does_not_import_the_pages():
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_pages_are_found_beside_the_plugin_without_a_pythonpath(tmp_path):
+    build = "import runpy, sys; print(runpy.run_path(sys.argv[1])['app']().title)"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(settings.ROOT / "plugins" / "dbt_docs.py")],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "dbt"
 
 
 def test_the_pages_can_be_built_of_what_airflow_brings():
