@@ -2,12 +2,12 @@
 
     make bench-warm
 
-"warm first" starts the parent, parses the project and runs; "warm" are those that follow, and
+"warm first" starts the server, parses the project and runs; "warm" are those that follow, and
 "warm in a task" those with the environment of run/operator.py. "cold" is a dbt whose target
 folder is empty, as a task without warm has it; "cold partial" keeps the folder, so that dbt's own
-partial parsing helps. CPU is that of the client and of the child that serves it (for the first also
-that of the parent), MB what they have for themselves: the child shares the rest with its parent.
-A child that has run a command runs the next one; of one that ends, 20 ms of CPU may be missing.
+partial parsing helps. CPU is that of the client and of the worker that serves it (and, for the
+first, of the server), MB what they have for themselves: the worker shares the rest with the server.
+A worker that has run a command runs the next one; of one that ends, 20 ms of CPU may be missing.
 Prints a table and a line of JSON: the median of n, least and greatest.
 """
 
@@ -72,14 +72,14 @@ def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float
     argv, environment, _ = warm.command(
         project, "-q", "run", "--select", "m3", target=target, **env
     )
-    parents = warm.parents()
-    before = {pid: _cpu(pid) for parent in parents for pid in _children(parent)}
+    servers = warm.servers()
+    before = {pid: _cpu(pid) for server in servers for pid in _child_processes(server)}
     used, own = {}, [0.0]
     began = time.perf_counter()
     client = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL)
     while not (ended := os.wait4(client.pid, os.WNOHANG))[0]:
         time.sleep(0.02)
-        for pid in _children(parents[0]) if parents else warm.processes():
+        for pid in _child_processes(servers[0]) if servers else warm.processes():
             with contextlib.suppress(OSError):  # it has just ended
                 used[pid] = _cpu(pid) - before.get(str(pid), 0)
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -99,7 +99,7 @@ def _cpu(pid: int | str) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _children(pid: int) -> list[str]:
+def _child_processes(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
@@ -114,8 +114,8 @@ def benchmark(size: int, runs: int, cold_runs: int, postgres: Path, scratch: Pat
         measure(warm, project, 3)
         result["warm"] = measure(warm, project, runs)
         result["warm in a task"] = measure(warm, project, runs, **IN_A_TASK)
-        status = Path(f"/proc/{warm.parents()[0]}/status").read_text()
-        result["parent MB"] = int(status.split("VmRSS:")[1].split()[0]) // 1024
+        status = Path(f"/proc/{warm.servers()[0]}/status").read_text()
+        result["server MB"] = int(status.split("VmRSS:")[1].split()[0]) // 1024
         result["cold"] = measure(warm, project, cold_runs, **cold)
         measure(warm, project, 1, kept, **cold)
         result["cold partial"] = measure(warm, project, cold_runs, kept, **cold)
@@ -125,7 +125,7 @@ def benchmark(size: int, runs: int, cold_runs: int, postgres: Path, scratch: Pat
 
 
 def show(result: dict) -> None:
-    print(f"\n{result['models']} models, parent {result['parent MB']} MB")
+    print(f"\n{result['models']} models, server {result['server MB']} MB")
     for name, cost in result.items():
         if isinstance(cost, dict):
             cells = "".join(

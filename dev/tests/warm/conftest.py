@@ -164,7 +164,7 @@ class Warm:
         return Result(process.returncode, text, process.target)
 
     def processes(self) -> dict[int, int]:
-        """The parent and its children: {pid: parent's pid}."""
+        """The server and its workers: {pid: its parent's pid}."""
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -179,13 +179,13 @@ class Warm:
                 continue
         return found
 
-    def parents(self) -> list[int]:
+    def servers(self) -> list[int]:
         found = self.processes()
-        return [pid for pid, parent in found.items() if parent not in found]
+        return [pid for pid, above in found.items() if above not in found]
 
     def stop(self) -> None:
         for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):  # without its parent a child ends
+            with contextlib.suppress(ProcessLookupError):  # without its server a worker ends
                 os.kill(pid, signal.SIGKILL)
 
 
@@ -204,13 +204,13 @@ def make_warm(postgres, scratch: Path) -> Warm:
 
 @pytest.fixture(scope="session")
 def warm(postgres, tmp_path_factory):
-    """A parent that lives as long as the tests; for tests that do it no harm."""
+    """A server that lives as long as the tests; for tests that do it no harm."""
     yield from _warm(postgres, tmp_path_factory.mktemp("warm"))
 
 
 @pytest.fixture
 def own_warm(postgres, tmp_path):
-    """A parent for one test."""
+    """A server for one test."""
     (tmp_path / "scratch").mkdir()
     yield from _warm(postgres, tmp_path / "scratch")
 

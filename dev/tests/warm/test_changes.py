@@ -147,26 +147,26 @@ def test_dbt_that_was_installed_anew_has_a_new_parent(own_warm, shop, tmp_path, 
     executable.chmod(0o755)
     env = {"DBT_EXECUTABLE": str(executable)}
 
-    def parents():
+    def servers():
         result = own_warm.run(shop, "-q", "ls", **env)
         assert (result.code, result.cold) == (0, False), result.text
-        return set(own_warm.parents())
+        return set(own_warm.servers())
 
-    before = parents()
-    assert parents() == before
+    before = servers()
+    assert servers() == before
     (packages / "another.dist-info").mkdir()
-    assert len(parents() - before) == 1
+    assert len(servers() - before) == 1
 
 
 def test_cycle_is_told_to_every_command(warm, changing, query):
-    """dbt finds it after parsing. The parent lives on, and serves again once it is mended."""
+    """dbt finds it after parsing. The server lives on, and serves again once it is mended."""
     model = changing / "models" / "one.sql"
     model.write_text("select id from {{ ref('two') }}")
-    parents = warm.parents()
+    servers = warm.servers()
     for _ in range(2):
         result = warm.run(changing, "run", "--select", "one", SHOP_SCHEMA="changing")
         assert (result.code, result.cold) == (2, False), result.text
         assert "Found a cycle: " in result.text
     model.write_text("select 1 as id")
     run(warm, changing, "one")
-    assert warm.parents() == parents
+    assert warm.servers() == servers

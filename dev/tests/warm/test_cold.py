@@ -61,7 +61,7 @@ def test_switched_off(pythonic, env, why):
 def test_commands_that_gain_nothing(pythonic, arguments):
     code, out, why = run(pythonic, *arguments)
     assert (code, out) == (7, f"{len(arguments)} {' '.join(arguments)}\n")
-    assert why == f"`dbt {arguments[0]}` gains nothing from a warm parent\n"
+    assert why == f"`dbt {arguments[0]}` gains nothing from a warm server\n"
 
 
 def test_hooks_of_a_pod_that_are_elsewhere(pythonic):
@@ -73,7 +73,7 @@ def test_hooks_of_a_pod_that_are_elsewhere(pythonic):
     code, out, why = run(pythonic, "run", **pod)
     assert (code, out) == (7, "1 run\n")
     assert why == (
-        "dbt starts cold, and hooks with it: its parent ended before the command began\n"
+        "dbt starts cold, and hooks with it: its server ended before the command began\n"
     )
 
 
@@ -154,7 +154,7 @@ def test_disk_full(pythonic, tmp_path):
         pytest.skip("needs the right to mount a file system")
     try:
         code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))
-        assert (code, why) == (7, "No space left on device (on the way to its parent)\n")
+        assert (code, why) == (7, "No space left on device (on the way to its server)\n")
     finally:
         subprocess.run(["umount", folder], check=True)
 
@@ -165,7 +165,7 @@ def test_parent_that_cannot_start(pythonic, tmp_path):
     (pythonic.parent / "python").symlink_to(shutil.which("python3"))
     code, out, why = run(pythonic, "run", DBT_WARM_DIR=str(tmp_path / "w"))
     assert (code, out) == (7, "1 run\n")
-    assert why == "its parent ended before the command began\n"
+    assert why == "its server ended before the command began\n"
 
 
 def test_launcher_without_its_executable_bit(fake):

@@ -37,30 +37,30 @@ def test_signal_ends_the_query(warm, shop, query, number, where):
     os.killpg(process.pid, number)
     assert warm.wait(process).code == -number
     assert eventually(lambda: not asleep(query), 15)
-    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the worker has ended"
 
 
 def test_parent_killed_during_a_command_harms_nothing(own_warm, shop, query):
-    """The child owns its client's connection; the next command starts a new parent."""
+    """The worker owns its client's connection; the next command starts a new server."""
     own_warm.run(shop, "ls")
-    (parent,) = own_warm.parents()
+    (server,) = own_warm.servers()
     process = own_warm.start(shop, "run", "--select", "nap")
     assert eventually(lambda: asleep(query, 3), 60)
-    os.kill(parent, signal.SIGKILL)
+    os.kill(server, signal.SIGKILL)
     result = own_warm.wait(process)
     assert (result.code, result.cold) == (0, False), result.text
     again = own_warm.run(shop, "ls")
     assert (again.code, again.cold) == (0, False)
-    assert own_warm.parents() != [parent]
+    assert own_warm.servers() != [server]
 
 
 def test_parent_killed_before_the_start_means_cold(own_warm, shop):
     own_warm.run(shop, "ls")
-    (parent,) = own_warm.parents()
-    os.kill(parent, signal.SIGSTOP)
+    (server,) = own_warm.servers()
+    os.kill(server, signal.SIGSTOP)
     process = own_warm.start(shop, "ls", "--select", "one")
     time.sleep(2)
-    os.kill(parent, signal.SIGKILL)
+    os.kill(server, signal.SIGKILL)
     result = own_warm.wait(process)
     assert (result.code, result.cold) == (0, True)
     assert "shop.one" in result.text
@@ -69,9 +69,9 @@ def test_parent_killed_before_the_start_means_cold(own_warm, shop):
 def test_child_killed_is_not_run_again(warm, shop, query):
     process = warm.start(shop, "run", "--select", "sleep")
     assert eventually(lambda: asleep(query), 60)
-    (parent,) = warm.parents()
-    (child,) = [pid for pid, above in warm.processes().items() if above == parent]
-    os.kill(child, signal.SIGKILL)
+    (server,) = warm.servers()
+    (worker,) = [pid for pid, above in warm.processes().items() if above == server]
+    os.kill(worker, signal.SIGKILL)
     result = warm.wait(process)
     assert (result.code, result.cold) == (2, False)
     assert "it is not run again" in result.text
@@ -82,13 +82,13 @@ def test_child_killed_is_not_run_again(warm, shop, query):
 def test_many_clients_start_one_parent(own_warm, shop):
     """50 at once, and none of them runs cold."""
     processes = [own_warm.start(shop, *LIST) for _ in range(50)]
-    parents = set()
+    servers = set()
     while any(process.poll() is None for process in processes):
-        parents.update(own_warm.parents())
+        servers.update(own_warm.servers())
         time.sleep(0.5)
     results = [own_warm.wait(process) for process in processes]
     assert {(r.code, r.text) for r in results} == {(0, "shop.one\n")}
-    assert len(parents) == 1
+    assert len(servers) == 1
     assert sum(r.parsed for r in results) == 1
 
 
@@ -109,39 +109,39 @@ def test_nothing_grows(warm, shop, tmp_path):
     """Memory, descriptors, processes and files, over DBT_WARM_COMMANDS commands."""
     for _ in range(5):
         warm.run(shop, *LIST)
-    (parent,) = warm.parents()
-    assert eventually(lambda: rests(parent) and len(warm.processes()) == 1, 60)
-    before = state(warm, parent)
+    (server,) = warm.servers()
+    assert eventually(lambda: rests(server) and len(warm.processes()) == 1, 60)
+    before = state(warm, server)
     for _ in range(int(os.environ.get("DBT_WARM_COMMANDS", "30"))):
         result = warm.run(shop, *LIST, TMPDIR=str(tmp_path))
         assert (result.code, result.text) == (0, "shop.one\n")
         shutil.rmtree(result.target)
-    assert eventually(lambda: state(warm, parent)[0] == before[0], 10)
-    assert state(warm, parent)[1] <= before[1] + 1024
+    assert eventually(lambda: state(warm, server)[0] == before[0], 10)
+    assert state(warm, server)[1] <= before[1] + 1024
     assert list(tmp_path.iterdir()) == []
 
 
-def rests(parent) -> bool:
-    """Whether the parent has prepared all that it can: it did nothing for half a second."""
+def rests(server) -> bool:
+    """Whether the server has prepared all that it can: it did nothing for half a second."""
     done = []
     for _ in range(2):
-        fields = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
         done.append(fields[11:13])
         time.sleep(0.5)
     return done[0] == done[1]
 
 
-def state(warm, parent):
-    """What is countable of the parent, and its memory in KB."""
-    status = Path(f"/proc/{parent}/status").read_text()
+def state(warm, server):
+    """What is countable of the server, and its memory in KB."""
+    status = Path(f"/proc/{server}/status").read_text()
     memory = next(int(ln.split()[1]) for ln in status.splitlines() if ln.startswith("RssAnon"))
-    children = sum(f"PPid:\t{parent}\n" in text for text in _statuses())
-    open_files = sorted(os.readlink(fd) for fd in Path(f"/proc/{parent}/fd").iterdir())
-    return (open_files, children, sorted(p.name for p in warm.folder.iterdir())), memory
+    workers = sum(f"PPid:\t{server}\n" in text for text in _statuses())
+    open_files = sorted(os.readlink(fd) for fd in Path(f"/proc/{server}/fd").iterdir())
+    return (open_files, workers, sorted(p.name for p in warm.folder.iterdir())), memory
 
 
 def _statuses():
-    """Of all processes, so that a zombie or a helper of the parent is seen."""
+    """Of all processes, so that a zombie or a helper of the server is seen."""
     for path in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             yield path.read_text()
@@ -149,14 +149,14 @@ def _statuses():
 
 def test_parent_holds_nothing_of_its_client(warm, shop):
     """No stream, folder, terminal, variable or secret: also not in its memory."""
-    secret = "hunter2-" + "never-in-the-parent"[::-1]
+    secret = "hunter2-" + "never-in-the-server"[::-1]
     assert warm.run(shop, "run", "--select", "one", DBT_ENV_SECRET_PASSWORD=secret).code == 0
-    (parent,) = warm.parents()
-    proc = Path(f"/proc/{parent}")
+    (server,) = warm.servers()
+    proc = Path(f"/proc/{server}")
     kinds = {os.readlink(fd).split(":")[0] for fd in (proc / "fd").iterdir()}
     assert kinds <= {"/dev/null", "socket", "pipe"}
     assert os.readlink(proc / "cwd") == "/"
-    assert os.getsid(parent) != os.getsid(0)
+    assert os.getsid(server) != os.getsid(0)
     assert secret.encode() not in (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
     assert b"PGHOST" not in (proc / "environ").read_bytes()
     assert not in_memory(proc, secret.encode())
@@ -192,7 +192,7 @@ def test_umask_and_folder_are_the_clients(warm, shop, tmp_path):
 
 
 def test_socket_is_not_for_others(own_warm, shop):
-    """Not even where somebody has opened the folder and the socket: the parent asks who it is."""
+    """Not even where somebody has opened the folder and the socket: the server asks who it is."""
     if os.getuid():
         pytest.skip("needs root, to become another user")
     own_warm.run(shop, "ls")

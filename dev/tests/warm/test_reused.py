@@ -1,4 +1,4 @@
-"""A child that has run a command runs the next one as if it were new."""
+"""A worker that has run a command runs the next one as if it were new."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from .test_same_as_cold import differences, plain_log
 LIST = ("-q", "ls", "--select", "one", "--resource-type", "model")
 
 
-def children(warm) -> set[int]:
+def workers(warm) -> set[int]:
     """Those that wait, where no command runs."""
-    parents = warm.parents()
-    return {pid for pid, parent in warm.processes().items() if parent in parents}
+    servers = warm.servers()
+    return {pid for pid, above in warm.processes().items() if above in servers}
 
 
 def end_children(warm) -> None:
-    """The next command has a child of its own."""
+    """The next command has a worker of its own."""
     kill_children(warm)
-    assert eventually(lambda: not children(warm))
+    assert eventually(lambda: not workers(warm))
 
 
 def kill_children(warm) -> None:
-    for pid in children(warm):
+    for pid in workers(warm):
         with contextlib.suppress(ProcessLookupError):  # it has waited for long enough
             os.kill(pid, signal.SIGKILL)
 
@@ -49,7 +49,7 @@ def test_one_child_runs_one_command_after_the_other(warm, shop):
     seen = []
     for argv in (LIST, ("run", "--select", "one"), ("test", "--select", "one"), LIST):
         warm.run(shop, *argv)
-        seen.append(children(warm))
+        seen.append(workers(warm))
     assert len(seen[0]) == 1
     assert seen == [seen[0]] * 4
 
@@ -70,9 +70,9 @@ def test_what_may_leave_more_ends_its_child(warm, shop, argv):
     if "STATE" in argv:
         state = warm.run(shop, "parse", DBT_WARM="false").target
         argv = (*argv[:-1], str(state))
-    before = children(warm)
+    before = workers(warm)
     warm.run(shop, *argv)
-    assert eventually(lambda: not before & children(warm), 2.0)
+    assert eventually(lambda: not before & workers(warm), 2.0)
 
 
 def test_parallel_commands_have_children_of_their_own(warm, shop):
@@ -80,7 +80,7 @@ def test_parallel_commands_have_children_of_their_own(warm, shop):
     warm.run(shop, "run", "--select", "one", **env)
     started = [warm.start(shop, *argv, **env) for _ in range(3)]
     assert [warm.wait(process).code for process in started] == [0, 0, 0]
-    assert len(children(warm)) == 3
+    assert len(workers(warm)) == 3
 
 
 def test_child_that_waits_ends_and_its_secret_with_it(warm, shop):
@@ -88,9 +88,9 @@ def test_child_that_waits_ends_and_its_secret_with_it(warm, shop):
     secret = "hunter3-" + "soon-gone"[::-1]
     env = {"DBT_ENV_SECRET_PASSWORD": secret}
     assert warm.run(shop, "run", "--select", "one", **env).code == 0
-    assert not any(in_memory(Path(f"/proc/{pid}"), secret.encode()) for pid in warm.parents())
+    assert not any(in_memory(Path(f"/proc/{pid}"), secret.encode()) for pid in warm.servers())
     began = time.monotonic()
-    assert eventually(lambda: not children(warm), 10)
+    assert eventually(lambda: not workers(warm), 10)
     assert time.monotonic() - began < 6
 
 
@@ -108,7 +108,7 @@ def test_child_ends_after_so_many_commands(warm, shop):
     seen, sizes = [], []
     for _ in range(101):
         assert warm.run(shop, *LIST).text == "shop.one\n"
-        seen.append(tuple(children(warm)))
+        seen.append(tuple(workers(warm)))
         sizes.append(sum(private(pid) for pid in seen[-1]))
     assert len(set(seen[:99])) == 1
     assert seen[100] != seen[98]
@@ -128,13 +128,13 @@ def test_nothing_of_a_command_is_there_for_the_next(warm, shop, query):
     end_children(warm)
     one = warm.run(shop, "run", "--select", "envy", ENVY="first", DBT_ENV_CUSTOM_ENV_RUN="1")
     assert query("select word from shop.envy") == [("first",)]
-    (child,) = children(warm)
-    assert b"first" not in Path(f"/proc/{child}/environ").read_bytes()
-    assert os.readlink(f"/proc/{child}/cwd") == "/"
-    assert eventually(lambda: open_files(child) == ["/dev/null"] * 3 + ["socket"], 5)
+    (worker,) = workers(warm)
+    assert b"first" not in Path(f"/proc/{worker}/environ").read_bytes()
+    assert os.readlink(f"/proc/{worker}/cwd") == "/"
+    assert eventually(lambda: open_files(worker) == ["/dev/null"] * 3 + ["socket"], 5)
     two = warm.run(shop, "run", "--select", "envy", DBT_ENV_CUSTOM_ENV_OTHER="2")
     assert query("select word from shop.envy") == [("unset",)]
-    assert children(warm) == {child}
+    assert workers(warm) == {worker}
     envs = [result.artifact("run_results.json")["metadata"]["env"] for result in (one, two)]
     assert envs == [{"RUN": "1"}, {"OTHER": "2"}]
 
@@ -146,9 +146,9 @@ def open_files(pid: int) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_PROJECTS", "3"))))
 def test_generated_project_task_by_task(warm, tmp_path, query, seed):
-    """The tasks of a project of dev/tests/oracle, twice in one child after the other: the same exit
-    codes, logs, results and compiled SQL as in children of their own. Ephemeral models, hooks and
-    foreign keys change the nodes that they are compiled with.
+    """The tasks of a project of dev/tests/oracle, twice in one worker after the other: the same
+    exit codes, logs, results and compiled SQL as in workers of their own. Ephemeral models, hooks
+    and foreign keys change the nodes that they are compiled with.
     """
     spec = projects.generate(7 * seed + 1, tmp_path)
     name = f"tasks_{seed}"
@@ -181,7 +181,7 @@ def test_generated_project_task_by_task(warm, tmp_path, query, seed):
             told[-1].append(result)
             if alone:
                 end_children(warm)
-    assert len(children(warm)) == 1
+    assert len(workers(warm)) == 1
     for argv, own, again in zip(commands * 2, *told, strict=True):
         assert own.code == again.code, argv
         logs = [sorted(plain_log(result.text, result.target)) for result in (own, again)]

@@ -112,7 +112,7 @@ def test_full_disk(warm, shop, tmp_path):
     and the next command finds the same parent.
     """
     warm.run(shop, "ls")
-    parents = warm.parents()
+    servers = warm.servers()
     ends = []
     for given in ({}, {"DBT_WARM": "false"}):
         target = Path(tempfile.mkdtemp(dir=tmp_path))
@@ -125,7 +125,7 @@ def test_full_disk(warm, shop, tmp_path):
     assert ends[0] == ends[1]
     assert ends[0][1] and 0 not in ends[0]
     assert warm.run(shop, "run", "--select", "one").code == 0
-    assert warm.parents() == parents
+    assert warm.servers() == servers
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_PROJECTS", "3"))))

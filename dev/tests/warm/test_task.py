@@ -70,11 +70,11 @@ def test_working_folder_and_streams(warm, shop, task):
 def test_first_command_starts_the_warm_dbt(own_warm, task):
     """By the launcher; those after it need none."""
     assert task(own_warm, "ls", "--select", "one", **NO_SHELL)[0] == 127
-    assert own_warm.parents() == []
+    assert own_warm.servers() == []
     assert task(own_warm, "ls", "--select", "one", **SHELL)[0] == 0
-    (parent,) = own_warm.parents()
+    (server,) = own_warm.servers()
     assert task(own_warm, "ls", "--select", "one", **NO_SHELL)[0] == 0
-    assert own_warm.parents() == [parent]
+    assert own_warm.servers() == [server]
 
 
 def test_what_is_not_served_goes_to_the_launcher(warm, shop, task):
@@ -99,11 +99,11 @@ def test_termination_ends_the_query(warm, shop, query, task):
     terminating.join()
     assert (code, "it is not run again" in said) == (-signal.SIGTERM, False)
     assert eventually(lambda: not asleep(query), 15)
-    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the worker has ended"
 
 
 def test_termination_before_the_start(warm, shop, query):
-    """The parent of a first command may keep it waiting for long."""
+    """The server of a first command may keep it waiting for long."""
     warm.run(shop, "ls")
     query("drop table if exists shop.one")
     _, environment, _ = warm.command(shop)
@@ -111,7 +111,7 @@ def test_termination_before_the_start(warm, shop, query):
     hook.send_sigterm()
     shell = ["/bin/bash", "-c", shell_command(("run", "--select", "one"))]
     assert hook.run_command(shell, env=environment | NO_SHELL) == (-signal.SIGTERM, "")
-    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the worker has ended"
     assert query("select to_regclass('shop.one')") == [(None,)]
 
 
@@ -141,17 +141,17 @@ def test_timeout_ends_the_query(warm, shop, query, task):
         signal.signal(signal.SIGUSR1, before)
     hook.send_sigterm()
     assert eventually(lambda: not asleep(query), 15)
-    assert eventually(lambda: len(warm.processes()) == 1, 15), "the child has ended"
+    assert eventually(lambda: len(warm.processes()) == 1, 15), "the worker has ended"
 
 
 def test_child_killed_is_not_run_again(warm, shop, query, task):
     warm.run(shop, "ls")
-    (parent,) = warm.parents()
+    (server,) = warm.servers()
 
     def kill():
         assert eventually(lambda: asleep(query), 60)
-        (child,) = [pid for pid, above in warm.processes().items() if above == parent]
-        os.kill(child, signal.SIGKILL)
+        (worker,) = [pid for pid, above in warm.processes().items() if above == server]
+        os.kill(worker, signal.SIGKILL)
 
     killing = threading.Thread(target=kill)
     killing.start()

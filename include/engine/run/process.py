@@ -100,19 +100,23 @@ class DbtProcess(SubprocessHook):
     def _hand_over(
         self, argv: Sequence[str], env: Mapping[str, str], folder: str
     ) -> IO[bytes] | None:
-        """The output of a child of the warm dbt, which waits for GO; None if there is none."""
-        mine, childs = os.pipe()
+        """The output of a worker of the warm dbt, which waits for GO; None if there is none."""
+        mine, workers_end = os.pipe()
         null, here = os.open(os.devnull, os.O_RDONLY), os.open(folder, os.O_RDONLY)
         variables = {**env, "PWD": folder}  # as a shell says it
         try:
-            self.connection = client.ready(
-                str(self.dbt), argv, variables, (null, childs, childs, here), starts=False
+            self.connection = client.connect_worker(
+                str(self.dbt),
+                argv,
+                variables,
+                (null, workers_end, workers_end, here),
+                start_server=False,
             )
-        except (protocol.Unservable, EOFError, OSError):
+        except (protocol.RunCold, EOFError, OSError):
             os.close(mine)
             return None
         finally:
-            for fd in (null, childs, here):
+            for fd in (null, workers_end, here):
                 os.close(fd)
         return os.fdopen(mine, "rb")
 

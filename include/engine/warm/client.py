@@ -1,9 +1,9 @@
-"""`client.py REAL_DBT ARGUMENTS…`: runs one dbt command through the warm parent, else cold.
+"""`client.py REAL_DBT ARGUMENTS…`: runs one dbt command through the warm server, else cold.
 
-Started by `bin/dbt`; an Airflow task that finds a parent does without it (run/process.py), and
-uses `ready` alone. It hands a child of the parent its arguments, environment, umask, working
-directory and standard streams, passes signals on, and ends as the command ends. Until it has said
-GO it may become the real dbt; after that a command is never run again, whatever happens.
+`bin/dbt` starts it. An Airflow task that finds a server uses `connect_worker` alone
+(run/process.py). The client hands a worker its arguments, environment, umask, working directory
+and standard streams, passes signals on, and ends as the command ends. Until it has said GO, it may
+become the real dbt. After that the command is never run a second time.
 """
 
 import _signal as signal  # with _socket: half the start of `signal` and `socket`, see protocol.py
@@ -19,7 +19,7 @@ except ImportError:  # as a program this is no module of a package
 
 socket = protocol.socket
 
-# Commands whose purpose is a file in the target folder, and options that a parent cannot honour,
+# Commands whose purpose is a file in the target folder, and options that a server cannot honour,
 # run cold.
 WARM_COMMANDS = frozenset(
     ("build", "list", "ls", "run", "run-operation", "seed", "show", "snapshot", "source", "test")
@@ -27,21 +27,21 @@ WARM_COMMANDS = frozenset(
 COLD_WORDS = frozenset(
     ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
 )
-MEND = "(with DBT_WARM=false they run with each command)"
+HINT = "(with DBT_WARM=false they run with each command)"
 LOST = "dbt was lost after it had begun (killed?); it is not run again"
 PATIENCE = 120.0  # seconds until an answer; the first command of a project parses meanwhile
 
 
 def main(real: str, arguments: list[str]) -> None:
     try:
-        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
-        connection = ready(real, arguments, os.environ, (0, 1, 2, here))
-    except protocol.Unservable as why:
+        folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        connection = connect_worker(real, arguments, os.environ, (0, 1, 2, folder))
+    except protocol.RunCold as why:
         cold(real, arguments, str(why))
     except (EOFError, ConnectionError):
-        cold(real, arguments, "its parent ended before the command began")
+        cold(real, arguments, "its server ended before the command began")
     except OSError as error:
-        cold(real, arguments, f"{error.strerror or error} (on the way to its parent)")
+        cold(real, arguments, f"{error.strerror or error} (on the way to its server)")
     else:
         follow(connection)
 
@@ -50,7 +50,7 @@ def cold(real: str, arguments: list[str], why: str) -> None:
     """Become the real dbt; not where that would run more than the hooks that are asked for."""
     hooks = os.environ.get("DBT_HOOKS", "")
     if hooks not in ("", "none"):
-        os.write(2, f"dbt cannot start cold for {hooks} hooks alone: {why} {MEND}\n".encode())
+        os.write(2, f"dbt cannot start cold for {hooks} hooks alone: {why} {HINT}\n".encode())
         os._exit(2)
     also = ", and hooks with it" if hooks else ""
     os.write(2, f"dbt starts cold{also}: {why}\n".encode())
@@ -58,39 +58,39 @@ def cold(real: str, arguments: list[str], why: str) -> None:
     os.execv(real, [real, *arguments])
 
 
-def ready(real: str, arguments: list[str], environment, fds: tuple, starts: bool = True):
-    """A connection to a child that only waits for GO. `fds` are its standard streams and its
-    working directory. Raises protocol.Unservable, EOFError or OSError where the command has to run
-    cold, and protocol.Unservable where no parent is there and none is to be started.
+def connect_worker(
+    real: str, arguments: list[str], environment, fds: tuple, start_server: bool = True
+):
+    """A connection to a worker that only waits for GO. `fds` are its standard streams and its
+    working directory. Raises protocol.RunCold, EOFError or OSError where the command has to run
+    cold, and protocol.RunCold where no server is there and none is to be started.
     """
     if not WARM_COMMANDS.intersection(arguments) or COLD_WORDS.intersection(arguments):
-        raise protocol.Unservable(
-            f"`dbt {' '.join(arguments[:1])}` gains nothing from a warm parent"
-        )
+        raise protocol.RunCold(f"`dbt {' '.join(arguments[:1])}` gains nothing from a warm server")
     if not hasattr(socket, "AF_UNIX"):
-        raise protocol.Unservable("this system has no Unix sockets")
+        raise protocol.RunCold("this system has no Unix sockets")
     who = protocol.identity(real, environment)
     path = protocol.socket_path(who, environment)
     connection = connect(path)
-    if not connection and not starts:
-        raise protocol.Unservable("it has no parent yet")
-    connection = connection or start(path, who, real)
+    if not connection and not start_server:
+        raise protocol.RunCold("it has no server yet")
+    connection = connection or start_server_once(path, who, real)
     request = who, [real, *arguments], environment, fds
     try:
-        said = ask(connection, *request)
+        answer = request_worker(connection, *request)
     except (EOFError, ConnectionError):
         connection = connect(path)
         if not connection:
             raise
-        said = ask(connection, *request)  # it was a child that was just about to end
-    if said != protocol.READY:
-        raise protocol.Unservable(connection.recv(1000).decode())
+        answer = request_worker(connection, *request)  # it was a worker that was just about to end
+    if answer != protocol.READY:
+        raise protocol.RunCold(connection.recv(1000).decode())
     connection.settimeout(None)
     return connection
 
 
 def connect(path: str):
-    """A connection to the parent at `path`, None if nobody listens there."""
+    """A connection to the server at `path`, None if no one listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(path)
@@ -98,14 +98,14 @@ def connect(path: str):
         connection.close()
         return None
     if protocol.peer_uid(connection) != os.getuid():
-        raise protocol.Unservable("another user listens on its socket")
+        raise protocol.RunCold("another user listens on its socket")
     return connection
 
 
-def start(path: str, who: tuple, real: str):
+def start_server_once(path: str, who: tuple, real: str):
     """A connection to a new parent. However many come together, one of them starts it.
 
-    The socket listens before its parent exists, so the others connect and wait; if the parent dies
+    The socket listens before its server exists, so the others connect and wait; if the server dies
     on its way, their connections break and they run cold.
     """
     lock = os.open(os.path.join(os.path.dirname(path), "lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -119,15 +119,15 @@ def start(path: str, who: tuple, real: str):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(path)
         listener.listen(1024)
-        spawn(listener.fileno(), path, who, real)
+        spawn_server(listener.fileno(), path, who, real)
         listener.close()
         return connect(path)
     finally:
         os.close(lock)
 
 
-def spawn(listener: int, path: str, who: tuple, real: str) -> None:
-    """Start the parent with nothing of this process: no terminal, folder, stream or secret."""
+def spawn_server(listener: int, path: str, who: tuple, real: str) -> None:
+    """Start the server with nothing of this process: no terminal, folder, stream or secret."""
     if pid := os.fork():
         os.waitpid(pid, 0)
         return
@@ -152,13 +152,13 @@ def spawn(listener: int, path: str, who: tuple, real: str) -> None:
         os._exit(1)
 
 
-def ask(connection, who: tuple, words: list[str], environment, fds: tuple) -> bytes:
+def request_worker(connection, who: tuple, words: list[str], environment, fds: tuple) -> bytes:
     """Send the request; the first byte of the answer."""
     connection.settimeout(PATIENCE)
     umask = os.umask(0)
     os.umask(umask)
     variables = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
-    # In the format that every Python reads: client and parent may be of different versions.
+    # In the format that every Python reads: client and server may be of different versions.
     request = marshal.dumps((who, words, variables, umask), 2)
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     connection.sendmsg(
@@ -170,10 +170,10 @@ def ask(connection, who: tuple, words: list[str], environment, fds: tuple) -> by
 
 def follow(connection) -> None:
     """Say GO, pass signals on, end as the command ends."""
-    got = []
+    signals = []
 
     def forward(number, _frame):
-        got.append(number)
+        signals.append(number)
         try:
             connection.send(bytes([number]))
         except OSError:
@@ -187,9 +187,9 @@ def follow(connection) -> None:
         connection.sendall(protocol.GO)
         code = protocol.receive(connection, 2)[1]
     except (EOFError, OSError):
-        if not got:
+        if not signals:
             os.write(2, f"{LOST}\n".encode())
-    deadly = [number for number in got if number != signal.SIGINT]
+    deadly = [number for number in signals if number != signal.SIGINT]
     if deadly:  # as the cold dbt would have died
         signal.signal(deadly[0], signal.SIG_DFL)
         os.kill(os.getpid(), deadly[0])

@@ -1,7 +1,7 @@
-"""The manifests that are held, and when one of them is what dbt would parse now.
+"""The manifests that are cached, and when one of them is what dbt would parse now.
 
-The wrong answer here is worse than a slow one: a manifest is held for one state of everything that
-parsing depends on.
+A wrong answer here is worse than a slow one: a manifest is cached for one state of everything
+that parsing depends on.
 """
 
 import contextlib
@@ -37,47 +37,47 @@ NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name
 @dataclass(frozen=True, eq=False)
 class Entry:
     """A parsed manifest and what it was made from: the state `files` of what is at `paths`, the
-    environment variables that it and its projects `asked` for, and everything else, its `place`.
+    environment variables that it and its projects `asked` for, and everything else, its `context`.
     """
 
-    place: str
+    context: str
     files: str
     paths: frozenset[str]
     asked: Mapping[str, str]
     manifest: Manifest
 
-    def fits(self, place: str) -> bool:
+    def is_current(self, context: str) -> bool:
         return (
-            place == self.place
+            context == self.context
             and all(os.environ.get(k, DEFAULT_ENV_PLACEHOLDER) == v for k, v in self.asked.items())
-            and files_of(self.paths)[0] == self.files
+            and file_states(self.paths)[0] == self.files
         )
 
-    def replaces(self, other: "Entry") -> bool:
-        return (self.place, self.asked) == (other.place, other.asked)
+    def supersedes(self, other: "Entry") -> bool:
+        return (self.context, self.asked) == (other.context, other.asked)
 
 
 class Before:
     """The state of a project just before it is parsed."""
 
-    def __init__(self, config: RuntimeConfig, place: str) -> None:
+    def __init__(self, config: RuntimeConfig, context: str) -> None:
         self.began = time.time_ns()
-        self.place = place
+        self.context = context
         self.project = config.project_name
         projects = config.load_dependencies()
-        self.paths = paths_of(config, projects)
-        self.files, self.changed = files_of(self.paths)
+        self.paths = project_paths(config, projects)
+        self.files, self.changed = file_states(self.paths)
         self.asked = {k: v for p in projects.values() for k, v in p.project_env_vars.items()}
 
     def entry(self, manifest: Manifest) -> Entry | None:
         """What to hold of the manifest that was parsed; None if it is good for one command only."""
-        if self.changed >= self.began - CLOCK_NS or not lasts(manifest, self.project):
+        if self.changed >= self.began - CLOCK_NS or not is_cacheable(manifest, self.project):
             return None
         asked = self.asked | manifest.env_vars
-        return Entry(self.place, self.files, self.paths, asked, manifest)
+        return Entry(self.context, self.files, self.paths, asked, manifest)
 
 
-def place_of(config: RuntimeConfig) -> str:
+def context_digest(config: RuntimeConfig) -> str:
     """A digest of what parsing depends on besides files and environment variables.
 
     That is what dbt compares before it parses partially (ManifestLoader.build_manifest_state_check)
@@ -91,7 +91,7 @@ def place_of(config: RuntimeConfig) -> str:
     )  # fmt: skip
 
 
-def files_of(paths: Iterable[str]) -> tuple[str, int]:
+def file_states(paths: Iterable[str]) -> tuple[str, int]:
     """A digest of the state of every file there, and when the last of them changed.
 
     The time of a change (ctime) is the system's own: no program can set it back.
@@ -100,7 +100,7 @@ def files_of(paths: Iterable[str]) -> tuple[str, int]:
     return _digest(states), max((state[-1] for state in states), default=0)
 
 
-def paths_of(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> frozenset[str]:
+def project_paths(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> frozenset[str]:
     """The files that decide on the projects, and the folders of what dbt reads in them.
 
     Those of dbt's own packages are a part of dbt, as its code is (protocol.identity). A path that
@@ -130,7 +130,7 @@ def _walk(path: str) -> Iterator[tuple]:
                 todo += [entry.path for entry in os.scandir(path)]
 
 
-def lasts(manifest: Manifest, project: str) -> bool:
+def is_cacheable(manifest: Manifest, project: str) -> bool:
     """Whether the manifest would be the same for the next command: nothing that differs from one
     command to the next went into a configuration or a name, and no plugin adds nodes of its own.
     """
@@ -152,7 +152,7 @@ def _digest(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
-def graph_of(manifest: Manifest) -> networkx.DiGraph:
+def link_graph(manifest: Manifest) -> networkx.DiGraph:
     """The graph that commands select from. Raises dbt's error if it has a cycle."""
     linker = compilation.Linker()
     linker.link_graph(manifest)

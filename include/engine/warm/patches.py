@@ -59,13 +59,13 @@ def install_in_child() -> None:
         postgres_sessions.install()
 
 
-def begin() -> None:
+def before_command() -> None:
     base.env_secrets.cache_clear()
 
 
-def forget() -> None:
+def after_command() -> None:
     if postgres_sessions:
-        postgres_sessions.forget()
+        postgres_sessions.after_command()
 
 
 def safe_run_hooks(task: RunTask, adapter, kind: RunHookType, context: dict) -> RunStatus:

@@ -76,7 +76,7 @@ def install() -> None:
     psycopg2.connect = connect
 
 
-def forget() -> None:
+def after_command() -> None:
     """Close the one that is kept."""
     while KEPT:
         connection.close(KEPT.pop())

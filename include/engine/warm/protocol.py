@@ -1,10 +1,10 @@
-"""What client, parent and child share: who they are, where the socket is, and what they say on it.
+"""What client, server and worker share: who they are, where the socket is, and what they say on it.
 
 client: SCM_RIGHTS(stdin, stdout, stderr, working directory) + length + request
-child:  READY, or COLD + reason         (nothing has been run yet; the client may still leave)
+worker:  READY, or COLD + reason         (nothing has been run yet; the client may still leave)
 client: GO                              (from here on the command counts as begun)
 client: a byte for each signal it gets; its end of file means that it died
-child:  EXIT + exit code
+worker:  EXIT + exit code
 """
 
 import os
@@ -22,15 +22,15 @@ CODE = (  # of all but the client
     "protocol.py", "server.py", "worker.py", "manifest_cache.py", "project_hooks.py", "warmup.py",
     "patches.py", "reset.py", "postgres_sessions.py",
 )  # fmt: skip
-BIRTH = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
+INHERITED = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
 
 
-class Unservable(Exception):
+class RunCold(Exception):
     """Why a command has to run cold, in words for its log."""
 
 
 def identity(real_dbt: str, environment) -> tuple:
-    """What a parent has from birth and cannot take over, so that each value has its own parent:
+    """What a server has from birth and cannot take over, so that each value has its own server:
     user and groups, the namespaces of its container, dbt, its Python and what is installed beside
     them, this code, and (last) the variables that Python and its libraries read when they start.
     """
@@ -44,7 +44,7 @@ def identity(real_dbt: str, environment) -> tuple:
         os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename,
         tuple(_link(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net")),
         venv, here, tuple(_changed(path) for path in (*code, real_dbt, python, *installed)),
-        tuple(sorted((k, v) for k, v in environment.items() if k.startswith(BIRTH))),
+        tuple(sorted((k, v) for k, v in environment.items() if k.startswith(INHERITED))),
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _changed(path: str) -> tuple:
 
 
 def socket_path(who: tuple, environment) -> str:
-    """Where the parent for `who` listens. The name is short; the child compares all of `who`."""
+    """Where the server for `who` listens. The name is short; the worker compares all of `who`."""
     folder = environment.get("DBT_WARM_DIR") or f"/tmp/dbt-warm-{os.getuid()}"
     try:
         os.mkdir(folder, 0o700)
@@ -84,10 +84,10 @@ def socket_path(who: tuple, environment) -> str:
         pass
     found = os.lstat(folder)
     if (found.st_mode & 0o170077) != 0o040000 or found.st_uid != os.getuid():
-        raise Unservable(f"{folder} is not a folder that only you can enter; remove it")
+        raise RunCold(f"{folder} is not a folder that only you can enter; remove it")
     path = os.path.join(folder, f"{zlib.crc32(repr(who).encode()):08x}.sock")
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise Unservable(f"the path {path} is too long for a socket (DBT_WARM_DIR sets its folder)")
+        raise RunCold(f"the path {path} is too long for a socket (DBT_WARM_DIR sets its folder)")
     return path
 
 

@@ -1,10 +1,10 @@
 """One process for several commands: what dbt would otherwise keep from one to the next.
 
 dbt is made for further invocations in a process (https://docs.getdbt.com/reference/programmatic-invocations)
-and begins each with new flags, events, profile, project and adapter. What it does not begin anew is
-here: the nodes that a command compiles belong to that command alone (`adopt`), and what a process
-remembers of a command is forgotten (`begin`, `forget`). A process is used again only for commands
-that do no more than that (`may_be`).
+and begins each with new flags, events, profile, project and adapter. The rest is here: the nodes
+that a command compiles belong to that command alone (`adopt`), and what a process remembers of a
+command is forgotten (`before_command`, `after_command`). A process is used again only for commands
+that leave nothing else (`is_reusable`).
 """
 
 import logging
@@ -37,14 +37,14 @@ GET_HOOKS = RunTask.get_hooks_by_type
 
 
 class Adopted:
-    """The held manifest of this command, and its graph; none where dbt has parsed."""
+    """The cached manifest of this command, and its graph; none where dbt has parsed."""
 
     manifest: Manifest | None = None
     graph: networkx.DiGraph | None = None
 
 
 def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) -> Manifest:
-    """A held manifest as this command's, as dbt has one that it has just parsed."""
+    """A cached manifest as this command's, as dbt has one that it has just parsed."""
     mine = object.__new__(Manifest)
     mine.__dict__.update(manifest.__dict__)
     mine.nodes = dict(manifest.nodes)
@@ -66,14 +66,14 @@ def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) ->
 def install() -> None:
     compilation.Compiler.compile = compile_graph
     GraphRunnableTask.get_graph_queue = get_graph_queue
-    RunTask.get_hooks_by_type = lambda task, kind: [copy_of(h) for h in GET_HOOKS(task, kind)]
+    RunTask.get_hooks_by_type = lambda task, kind: [copy_node(h) for h in GET_HOOKS(task, kind)]
 
 
 def compile_graph(compiler, of, write=True, add_test_edges=False, catalogs=None) -> Graph:
-    """Compiler.compile; the graph of a held manifest is held, too."""
+    """Compiler.compile; the graph of a cached manifest is cached, too."""
     # `show --inline` adds its query as a node.
-    held = of is Adopted.manifest and all(key in Adopted.graph for key in of.nodes)
-    if not held or add_test_edges:
+    cached = of is Adopted.manifest and all(key in Adopted.graph for key in of.nodes)
+    if not cached or add_test_edges:
         return COMPILE(compiler, of, write, add_test_edges, catalogs)
     compiler.initialize()
     if compiler.config.args.which != "list":
@@ -83,17 +83,17 @@ def compile_graph(compiler, of, write=True, add_test_edges=False, catalogs=None)
 
 def get_graph_queue(task: GraphRunnableTask) -> GraphQueue:
     """GraphRunnableTask.get_graph_queue. To compile a node is to change it, and the ephemeral ones
-    that it reads: for a held manifest, copies of them.
+    that it reads: for a cached manifest, copies of them.
     """
     queue = GET_GRAPH_QUEUE(task)
     if task.manifest is Adopted.manifest:
         nodes = task.manifest.nodes
-        for key in compiled(queue.get_selected_nodes(), nodes):
-            nodes[key] = copy_of(nodes[key])
+        for key in compiled_nodes(queue.get_selected_nodes(), nodes):
+            nodes[key] = copy_node(nodes[key])
     return queue
 
 
-def compiled(selected: Iterable[str], nodes: dict) -> set[str]:
+def compiled_nodes(selected: Iterable[str], nodes: dict) -> set[str]:
     """The unique ids of nodes that are compiled with the selected ones."""
     found, todo = set(), [key for key in selected if key in nodes]
     while todo:
@@ -104,29 +104,29 @@ def compiled(selected: Iterable[str], nodes: dict) -> set[str]:
     return found
 
 
-def copy_of(node):
+def copy_node(node):
     return pickle.loads(pickle.dumps(node, pickle.HIGHEST_PROTOCOL))
 
 
-def may_be() -> bool:
-    """Whether the command that has ended has left nothing that `forget` does not know of."""
+def is_reusable() -> bool:
+    """Whether the command that has ended has left nothing that `after_command` does not know of."""
     flags = get_flags()
     alone = threading.active_count() == 2  # the main thread, and the one that listens to the client
     return Adopted.manifest is not None and flags.WHICH in COMMANDS and not flags.DEFER and alone
 
 
-def begin() -> None:
+def before_command() -> None:
     """Let the next command find a process that knows of no other one, and of no environment: the
-    parent, which prepares much, has one of its own.
+    server, which prepares much, has one of its own.
     """
     Adopted.manifest = Adopted.graph = None
     deprecations.reset_deprecations()
     functions.reset_metadata_vars()
     selected_resources.set_selected_resources(())
-    patches.begin()
+    patches.before_command()
 
 
-def forget() -> None:
+def after_command() -> None:
     """Keep nothing of the command that has ended while there is none to run."""
     os.environ.clear()
     os.chdir("/")
@@ -135,4 +135,4 @@ def forget() -> None:
             if isinstance(handler, logging.FileHandler):
                 handler.close()
     cleanup_event_logger()
-    patches.forget()
+    patches.after_command()

@@ -1,11 +1,11 @@
 """`server.py REAL_DBT SOCKET IDLE_SECONDS`, listening on descriptor 3: the warm parent.
 
-It has imported dbt and holds parsed manifests, and forks children that run the commands. It never
-reads a request: a child does (`worker.serve`), so that no environment, and no secret in it, is ever
-in the parent's memory. It never runs dbt: what it holds came from children that had to parse.
+It has imported dbt, caches parsed manifests, and forks workers that run the commands. It never
+reads a request: a worker does (`worker.serve`). So no environment, and no secret in it, is ever in
+the server's memory. It never runs dbt: the manifests came from workers that had to parse.
 
-A child that has run a command as usual waits a short while for the next one: to fork a process of
-this size, and to touch its memory anew, is most of what a command costs. While the children are at
+A worker that has run a command as usual waits a short while for the next one: to fork a process of
+this size, and to touch its memory again, is most of what a command costs. While the workers are at
 work, another one is forked.
 """
 
@@ -28,27 +28,27 @@ import protocol  # noqa: E402
 import warmup  # noqa: E402
 import worker  # noqa: E402
 
-MANIFESTS = 4  # held at once; the one that was longest unused makes room
-LOADS = 50  # after so many manifests a fresh parent takes over: memory stays bounded
-WAITING = 3.0  # seconds that a child waits for another command, with what it knows of the last one
+MANIFESTS = 4  # cached at once; the one that was longest unused makes room
+LOADS = 50  # after so many manifests a fresh server takes over: memory stays bounded
+WAITING = 3.0  # seconds that a worker waits for another command, with what it knows of the last one
 
 
 def main(real: str, path: str, idle: float) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the workers
     who = protocol.identity(real, os.environ)
     listener = socket.socket(fileno=3)
     ours = os.stat(path)
     # What the cold dbt, a script in its venv's bin/, would have there; dbt looks for plugins in it.
     sys.path[0] = os.path.dirname(os.path.abspath(real))
     warmup.prepare()
-    gc.freeze()  # a child's collector leaves the parent's pages alone, and shared
-    parent = Parent(listener, who)
-    while parent.loads < LOADS and _is(path, ours) and parent.turn(idle):
+    gc.freeze()  # a worker's collector leaves the server's pages alone, and shared
+    server = Server(listener, who)
+    while server.loads < LOADS and _is(path, ours) and server.turn(idle):
         pass
     if _is(path, ours):
         os.unlink(path)
     listener.setblocking(False)  # who came before the socket was gone is still answered
-    while parent.accept():
+    while server.accept():
         pass
 
 
@@ -60,11 +60,11 @@ def _is(path: str, ours: os.stat_result) -> bool:
 
 
 @dataclass(eq=False)
-class Child:
-    """A child, by its end of the line: it says what it parsed or found, and when it waits."""
+class Worker:
+    """A worker, by its end of the line: it says what it parsed or found, and when it waits."""
 
     line: socket.socket
-    loads: int  # how many manifests its parent had taken when it was forked
+    loads: int  # how many manifests its server had taken when it was forked
     heard: bytearray = field(default_factory=bytearray)
     silent: bool = True  # it may still bring a manifest
     waits_since: float = 0.0
@@ -83,15 +83,15 @@ class Child:
             del self.heard[:end]
 
 
-class Parent:
-    """The listening socket, the manifests, and the children."""
+class Server:
+    """The listening socket, the manifests, and the workers."""
 
     def __init__(self, listener: socket.socket, who: tuple) -> None:
         self.listener = listener
         self.who = who
-        self.held: dict = {}  # an Entry and its graph, the longest unused first
-        self.children: set[Child] = set()
-        self.waiting: list[Child] = []  # who began to wait last is asked first
+        self.cached: dict = {}  # an Entry and its graph, the longest unused first
+        self.workers: set[Worker] = set()
+        self.waiting: list[Worker] = []  # who began to wait last is asked first
         self.chores = warmup.rehearse()
         self.at_work = True
         self.loads = 0
@@ -100,11 +100,11 @@ class Parent:
     def turn(self, idle: float) -> bool:
         """Wait for one thing and do it; False when there is no more to wait for."""
         # The first command parses alone: who comes meanwhile finds its manifest ready.
-        parses = any(one.silent for one in self.children)
-        hearing = [self.listener] if self.held or not parses else []
+        parses = any(one.silent for one in self.workers)
+        hearing = [self.listener] if self.cached or not parses else []
         # Children first: a client that comes after a command has ended finds what that one parsed.
         wait = 0 if self.at_work else min(1.0 if self.waiting else 5.0, idle)
-        readable, _, _ = select.select([*self.children, *hearing], [], [], wait)
+        readable, _, _ = select.select([*self.workers, *hearing], [], [], wait)
         if not readable:  # time for what makes later commands faster
             with contextlib.suppress(Exception):  # what is left undone, the commands do
                 self.at_work = next(self.chores, False)
@@ -119,7 +119,7 @@ class Parent:
         return parses or time.monotonic() - self.used < idle
 
     def accept(self) -> bool:
-        """Have a child serve the next client; False if there is none."""
+        """Have a worker serve the next client; False if there is none."""
         try:
             connection, _ = self.listener.accept()
         except OSError:
@@ -136,20 +136,20 @@ class Parent:
         return True
 
     def fork(self, connection: socket.socket) -> None:
-        mine, childs = socket.socketpair()
+        mine, workers_end = socket.socketpair()
         if os.fork():
-            childs.close()
-            self.children.add(Child(mine, self.loads))
+            workers_end.close()
+            self.workers.add(Worker(mine, self.loads))
             return
         try:
-            for line in (self.listener, mine, *(one.line for one in self.children)):
+            for line in (self.listener, mine, *(one.line for one in self.workers)):
                 line.close()
-            worker.serve(connection, self.who, self.held, childs)
+            worker.serve(connection, self.who, self.cached, workers_end)
         finally:
             os._exit(1)
 
-    def hear(self, one: Child) -> None:
-        """Take what a child has to say."""
+    def hear(self, one: Worker) -> None:
+        """Take what a worker has to say."""
         try:
             for told in one.messages():
                 one.silent = False
@@ -158,28 +158,30 @@ class Parent:
                     self.waiting.append(one)
                 elif isinstance(told, manifest_cache.Entry):
                     with contextlib.suppress(Exception):  # a cycle, which every command finds
-                        self.hold(told, manifest_cache.graph_of(told.manifest))
-                for entry in [entry for entry in self.held if (entry.files, entry.place) == told]:
-                    self.held[entry] = self.held.pop(entry)
+                        self.cache(told, manifest_cache.link_graph(told.manifest))
+                for entry in [
+                    entry for entry in self.cached if (entry.files, entry.context) == told
+                ]:
+                    self.cached[entry] = self.cached.pop(entry)
         except Exception:  # it has ended, maybe in the middle of a message
             self.dismiss(one)
         if one in self.waiting and one.loads < self.loads:  # it knows none of the newest manifest
             self.dismiss(one)
 
-    def dismiss(self, one: Child) -> None:
-        """Hear no more of a child, which ends if it waits."""
+    def dismiss(self, one: Worker) -> None:
+        """Hear no more of a worker, which ends if it waits."""
         one.line.close()
-        self.children.discard(one)
+        self.workers.discard(one)
         self.waiting = [other for other in self.waiting if other is not one]
 
-    def hold(self, entry: "manifest_cache.Entry", graph: object) -> None:
-        """Keep both, in the place of a manifest that it replaces or that was longest unused."""
-        gone = [old for old in self.held if entry.replaces(old)]
-        if len(self.held) - len(gone) == MANIFESTS:
-            gone.append(next(iter(self.held)))
+    def cache(self, entry: "manifest_cache.Entry", graph: object) -> None:
+        """Keep both, in place of a manifest that it supersedes or that was longest unused."""
+        gone = [old for old in self.cached if entry.supersedes(old)]
+        if len(self.cached) - len(gone) == MANIFESTS:
+            gone.append(next(iter(self.cached)))
         for old in gone:
-            del self.held[old]
-        self.held[entry] = graph
+            del self.cached[old]
+        self.cached[entry] = graph
         self.chores = itertools.chain(self.chores, warmup.rehearse_with(entry.manifest))
         self.at_work = True
         self.loads += 1

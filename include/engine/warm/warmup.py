@@ -1,4 +1,4 @@
-"""What the parent prepares, so that no command has to: what dbt makes when it is first needed."""
+"""What the server prepares, so that no command has to: what dbt makes when it is first needed."""
 
 import contextlib
 import importlib

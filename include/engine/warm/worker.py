@@ -1,10 +1,10 @@
-"""What runs inside dbt: the commands of a forked child.
+"""What runs inside dbt: the commands of a forked worker.
 
-A child calls dbt's own entry point with the client's arguments, so everything from command line to
+A worker calls dbt's own entry point with the client's arguments, so everything from command line to
 exit code is dbt's. One thing is changed (`install`): where neither the project's files nor anything
-else that parsing depends on differ from what an earlier child parsed, the manifest comes from
-memory. Otherwise dbt parses in full, as it does with an empty target folder, and the parent gets
-the result. A command of a held manifest leaves run results and logs, but no second manifest.json.
+else that parsing depends on differ from what an earlier worker parsed, the manifest comes from
+memory. Otherwise dbt parses in full, as it does with an empty target folder, and the server gets
+the result. A command of a cached manifest leaves run results and logs, but no second manifest.json.
 """
 
 import atexit
@@ -38,56 +38,56 @@ from dbt.task import runnable
 from dotenv import find_dotenv, load_dotenv
 
 CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
-COMMANDS = 100  # of one child, after which its memory is given back
-WAITS = "waits"  # what a child says that is ready for another command
+COMMANDS = 100  # of one worker, after which its memory is given back
+WAITS = "waits"  # what a worker says that is ready for another command
 YOUNG_OBJECTS = 50_000  # that a command makes between two collections: most make no more at all
 
 
-def serve(connection: socket.socket, who: tuple, manifests: Mapping, parent: socket.socket) -> None:
-    """Run the command that a client asks for, and those of further clients as long as the parent
+def serve(connection: socket.socket, who: tuple, manifests: Mapping, server: socket.socket) -> None:
+    """Run the command that a client asks for, and those of further clients as long as the server
     has any, one after the other; end this process.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.set_threshold(YOUNG_OBJECTS)
     gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
-    install(manifests, parent)
+    install(manifests, server)
     left = COMMANDS
     while connection:
         left -= 1
-        connection = parent_has(parent) if answer(connection, who, left, parent) else None
+        connection = next_client(server) if answer(connection, who, left, server) else None
     os._exit(0)
 
 
-def parent_has(parent: socket.socket) -> socket.socket | None:
-    """The connection to the next client; None if the parent has none."""
-    _, fds, _, _ = socket.recv_fds(parent, 1, 1)
+def next_client(server: socket.socket) -> socket.socket | None:
+    """The connection to the next client; None if the server has none."""
+    _, fds, _, _ = socket.recv_fds(server, 1, 1)
     return socket.socket(fileno=fds[0]) if fds else None
 
 
-def answer(connection: socket.socket, who: tuple, left: int, parent: socket.socket) -> bool:
+def answer(connection: socket.socket, who: tuple, left: int, server: socket.socket) -> bool:
     """Run a client's command; whether this process is as it was, and may run another one."""
     if protocol.peer_uid(connection) != os.getuid():
         os._exit(1)
     try:
         arguments = take_over(connection, who)
-    except protocol.Unservable as why:
+    except protocol.RunCold as why:
         connection.sendall(protocol.COLD + str(why).encode())
         os._exit(0)
     connection.sendall(protocol.READY)
     if protocol.receive(connection, 1) != protocol.GO:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    client = Client(connection)
+    client = ClientLink(connection)
     client.start()
-    reset.begin()
+    reset.before_command()
     code = run(arguments)
-    again = left > 0 and code < 2 and not client.signalled and reset.may_be()
+    again = left > 0 and code < 2 and not client.signalled and reset.is_reusable()
     code = end(code, again)
     client.over = True
     if again:
-        reset.forget()
-        say(parent, WAITS)
+        reset.after_command()
+        say(server, WAITS)
     with contextlib.suppress(OSError):
         connection.sendall(protocol.EXIT + bytes([code]))
         connection.shutdown(socket.SHUT_RDWR)
@@ -123,7 +123,7 @@ def take_over(connection: socket.socket, who: tuple) -> list[str]:
     )
     connection.settimeout(None)
     if theirs != who:
-        raise protocol.Unservable("its parent belongs to another environment")
+        raise protocol.RunCold("its server belongs to another environment")
     for stream, fd in zip((0, 1, 2), fds[:3], strict=True):
         os.dup2(fd, stream)
     os.fchdir(fds[3])
@@ -137,7 +137,7 @@ def take_over(connection: socket.socket, who: tuple) -> list[str]:
     return arguments
 
 
-class Client(threading.Thread):
+class ClientLink(threading.Thread):
     """Passes on the client's Ctrl-C to dbt; ends the command when the client is ended or dies."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -188,26 +188,26 @@ def run(arguments: list[str]) -> int:
 
 
 def install(
-    manifests: Mapping[manifest_cache.Entry, networkx.DiGraph], parent: socket.socket
+    manifests: Mapping[manifest_cache.Entry, networkx.DiGraph], server: socket.socket
 ) -> None:
-    """Let dbt take its manifest from memory, and give the parent what it had to parse."""
+    """Let dbt take its manifest from memory, and give the server what it had to parse."""
     full = parser.ManifestLoader.get_full_manifest
 
     def get_full_manifest(config: RuntimeConfig, **options) -> Manifest:
         flags = get_flags()
         if not flags.PARTIAL_PARSE or flags.PARTIAL_PARSE_FILE_PATH:
             return full(config, **options)
-        place = manifest_cache.place_of(config)
+        context = manifest_cache.context_digest(config)
         for entry, graph in manifests.items():
-            if entry.fits(place):
-                say(parent, (entry.files, place))
+            if entry.is_current(context):
+                say(server, (entry.files, context))
                 return reset.adopt(entry.manifest, graph, config)
-        before = manifest_cache.Before(config, place)
+        before = manifest_cache.Before(config, context)
         gc.disable()  # a fifth of the time; what parsing makes is kept anyway
         manifest = full(config, **options)
         gc.freeze()
         gc.enable()
-        say(parent, before.entry(manifest))
+        say(server, before.entry(manifest))
         return manifest
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
@@ -217,8 +217,8 @@ def install(
     project_hooks.install()
 
 
-def say(parent: socket.socket, message: object) -> None:
-    """Tell the parent, which may be gone."""
-    told = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+def say(server: socket.socket, message: object) -> None:
+    """Tell the server, which may be gone."""
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     with contextlib.suppress(OSError):
-        parent.sendall(len(told).to_bytes(8, "big") + told)
+        server.sendall(len(data).to_bytes(8, "big") + data)
