@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import LAUNCHER
+from .conftest import LAUNCHER, eventually
 from .test_processes import as_nobody
 
 
@@ -22,6 +22,13 @@ def fake(tmp_path):
     path.write_text('#!/bin/sh\necho "$# $*"\nexit 7\n')
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture
+def foreign(fake):
+    """The same with a Python beside it that has no dbt."""
+    (fake.parent / "python").symlink_to(shutil.which("python3"))
+    return fake
 
 
 @pytest.fixture
@@ -64,36 +71,27 @@ def test_commands_that_gain_nothing(pythonic, arguments):
     assert why == f"`dbt {arguments[0]}` gains nothing from a warm server\n"
 
 
-def test_hooks_of_a_pod_that_are_elsewhere(pythonic):
-    """Only a warm dbt leaves them out, so one is asked for, which has no dbt here."""
-    (pythonic.parent / "python").unlink()
-    (pythonic.parent / "python").symlink_to(shutil.which("python3"))
-    folder = tempfile.mkdtemp(prefix="w-", dir="/tmp")
-    pod = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True", "DBT_HOOKS": "none", "DBT_WARM_DIR": folder}
-    code, out, why = run(pythonic, "run", **pod)
+NO_DBT = "; PackageNotFoundError: No package metadata was found for dbt-core"
+POD = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True"}
+
+
+@pytest.mark.parametrize(
+    ("env", "reason"), [(POD, "one task per pod"), ({"DBT_WARM": "off"}, "DBT_WARM is off")]
+)
+@pytest.mark.parametrize("program", ["fake", "foreign"])
+def test_hooks_where_dbt_is_no_python_program(request, program, env, reason):
+    """It runs them with each node. In the task of the hooks it would build the project."""
+    dbt = request.getfixturevalue(program)
+    reason += NO_DBT if program == "foreign" else ""
+    code, out, why = run(dbt, "run", DBT_HOOKS="none", **env)
     assert (code, out) == (7, "1 run\n")
+    assert why == f"dbt starts cold, and hooks with it: {reason}\n"
+    code, out, why = run(dbt, "build", DBT_HOOKS="on-run-end", **env)
+    assert (code, out) == (2, "")
     assert why == (
-        "dbt starts cold, and hooks with it: its server ended before the command began\n"
+        f"dbt cannot run on-run-end hooks alone: {reason} "
+        "(with DBT_WARM=false hooks run with each command)\n"
     )
-
-
-@pytest.mark.parametrize("kind", ["on-run-start", "on-run-end"])
-@pytest.mark.parametrize("program", ["fake", "pythonic"])
-def test_hooks_alone(request, tmp_path, program, kind):
-    """The real dbt would build the project."""
-    folder = tmp_path / ("x" * 100)
-    code, out, why = run(
-        request.getfixturevalue(program), "build", DBT_HOOKS=kind, DBT_WARM_DIR=str(folder)
-    )
-    assert (code, out) == (2, "")
-    assert why.startswith(f"dbt cannot start cold for {kind} hooks alone: ")
-    assert why.endswith(" (with DBT_WARM=false they run with each command)\n")
-
-
-def test_hooks_alone_where_warm_is_switched_off(pythonic):
-    code, out, why = run(pythonic, "build", DBT_HOOKS="on-run-end", DBT_WARM="false")
-    assert (code, out) == (2, "")
-    assert "on-run-end hooks alone: DBT_WARM is false" in why
 
 
 def test_path_too_long(pythonic, tmp_path):
@@ -159,13 +157,17 @@ def test_disk_full(pythonic, tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
-def test_parent_that_cannot_start(pythonic, tmp_path):
-    """Its Python has no dbt: the fake one's is the system's."""
-    (pythonic.parent / "python").unlink()
-    (pythonic.parent / "python").symlink_to(shutil.which("python3"))
-    code, out, why = run(pythonic, "run", DBT_WARM_DIR=str(tmp_path / "w"))
-    assert (code, out) == (7, "1 run\n")
-    assert why == "its server ended before the command began\n"
+def test_server_that_cannot_import_dbt(foreign):
+    """It says so to each client, and in its log."""
+    folder = Path(tempfile.mkdtemp(prefix="w-", dir="/tmp"))
+    reason = f"dbt cannot be kept ready: {NO_DBT.removeprefix('; ')}\n"
+    for _ in range(2):
+        found = run(foreign, "run", DBT_WARM_DIR=str(folder), DBT_WARM_IDLE="3")
+        assert found == (7, "1 run\n", reason)
+    (log,) = folder.glob("*.log")
+    assert log.read_text().count(f" refuses all commands: {reason}") == 1
+    assert eventually(lambda: not list(folder.glob("*.sock")))
+    shutil.rmtree(folder)
 
 
 def test_launcher_without_its_executable_bit(fake):

@@ -38,9 +38,11 @@ def hooked(tmp_path_factory) -> Path:
     return folder
 
 
-# What dbt makes of a node when it runs it, and writes into no run_results.json.
+# What dbt makes of a node when it runs it, and writes into no run_results.json; and when a node was
+# parsed, since a cold command parses.
 COMPILED = frozenset(
     (
+        "created_at",
         *("build_path", "compiled", "compiled_code", "compiled_path", "depends_on"),
         *("extra_ctes", "extra_ctes_injected"),
     )
@@ -57,14 +59,21 @@ def said(text: str) -> dict[str, list]:
     return found | {"results": results}
 
 
-@pytest.mark.parametrize("command", ["run", "build", "test"])
-def test_none_leaves_them_out(warm, hooked, command):
-    done = warm.run(hooked, command, "--select", "two", DBT_HOOKS="none")
-    assert (done.cold, said(done.text)) == (False, {"start": [], "end": [], "results": []})
+POD = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True"}
+
+
+@pytest.mark.parametrize(
+    ("command", "where"), [("run", {}), ("build", {}), ("test", {}), ("run", POD)]
+)
+def test_none_leaves_them_out(warm, hooked, command, where):
+    """In a pod without a warm server, too."""
+    done = warm.run(hooked, command, "--select", "two", DBT_HOOKS="none", **where)
+    assert (done.cold, said(done.text)) == (bool(where), {"start": [], "end": [], "results": []})
     assert warm.run(hooked, command, "--select", "one").text.count(" OK hook: ") == 2
 
 
-def test_alone_they_are_told_what_dbt_tells_them(warm, hooked, tmp_path, query):
+@pytest.mark.parametrize("where", [{}, POD], ids=["warm", "cold"])
+def test_alone_they_are_told_what_dbt_tells_them(warm, hooked, tmp_path, query, where):
     """The results are those of a real build, as it has written them; no node is executed again, and
     the manifest is that of the build.
     """
@@ -73,15 +82,15 @@ def test_alone_they_are_told_what_dbt_tells_them(warm, hooked, tmp_path, query):
     assert [len(found) for found in real.values()] == [1, 1, 5]
     results = built.artifact("run_results.json")["results"]
     nodes = [result for result in results if not result["unique_id"].startswith("operation.")]
-    query("drop table shop.two")
+    query("drop table if exists shop.two")
     told = tmp_path / "hooks.json"
     told.write_text(
         json.dumps({"nodes": [result["unique_id"] for result in nodes], "results": nodes})
     )
     alone = ""
     for kind in ("on-run-start", "on-run-end"):
-        done = warm.run(hooked, "build", DBT_HOOKS=kind, DBT_HOOKS_OF=str(told))
-        assert (done.code, done.parsed) == (0, False), done.text
+        done = warm.run(hooked, "build", DBT_HOOKS=kind, DBT_HOOKS_OF=str(told), **where)
+        assert (done.code, done.parsed) == (0, bool(where)), done.text
         found = done.artifact("run_results.json")["results"]
         assert [result["unique_id"] for result in found] == [f"operation.shop.shop-{kind}-0"]
         alone += done.text

@@ -112,7 +112,7 @@ class DbtProcess(SubprocessHook):
                 (null, workers_end, workers_end, here),
                 start_server=False,
             )
-        except (protocol.RunCold, EOFError, OSError):
+        except (protocol.RunCold, OSError):
             os.close(mine)
             return None
         finally:

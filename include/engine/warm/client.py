@@ -11,6 +11,7 @@ import fcntl
 import marshal
 import os
 import sys
+import time
 
 try:
     from . import protocol
@@ -27,34 +28,31 @@ WARM_COMMANDS = frozenset(
 COLD_WORDS = frozenset(
     ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
 )
-HINT = "(with DBT_WARM=false they run with each command)"
 LOST = "dbt was lost after it had begun (killed?); it is not run again"
-PATIENCE = 120.0  # seconds until an answer; the first command of a project parses meanwhile
+SILENCE = 10.0  # seconds without a sign of life; a server that parses or imports gives signs
+LARGEST_LOG = 1_000_000  # bytes
 
 
 def main(real: str, arguments: list[str]) -> None:
     try:
         folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
         connection = connect_worker(real, arguments, os.environ, (0, 1, 2, folder))
-    except protocol.RunCold as why:
-        cold(real, arguments, str(why))
-    except (EOFError, ConnectionError):
-        cold(real, arguments, "its server ended before the command began")
+    except protocol.RunCold as reason:
+        run_cold(real, arguments, str(reason))
     except OSError as error:
-        cold(real, arguments, f"{error.strerror or error} (on the way to its server)")
+        run_cold(real, arguments, f"{error.strerror or error} (on the way to its server)")
     else:
         follow(connection)
 
 
-def cold(real: str, arguments: list[str], why: str) -> None:
-    """Become the real dbt; not where that would run more than the hooks that are asked for."""
-    hooks = os.environ.get("DBT_HOOKS", "")
-    if hooks not in ("", "none"):
-        os.write(2, f"dbt cannot start cold for {hooks} hooks alone: {why} {HINT}\n".encode())
-        os._exit(2)
-    also = ", and hooks with it" if hooks else ""
-    os.write(2, f"dbt starts cold{also}: {why}\n".encode())
+def run_cold(real: str, arguments: list[str], reason: str) -> None:
+    """Become the real dbt; where hooks are asked for, or are to be left out, through Python."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would keep that
+    if os.environ.get("DBT_HOOKS"):
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cold_hooks.py")
+        python = protocol.python_of(real)
+        os.execv(python, [python, program, reason, real, *arguments])
+    os.write(2, f"dbt starts cold: {reason}\n".encode())
     os.execv(real, [real, *arguments])
 
 
@@ -62,55 +60,81 @@ def connect_worker(
     real: str, arguments: list[str], environment, fds: tuple, start_server: bool = True
 ):
     """A connection to a worker that only waits for GO. `fds` are its standard streams and its
-    working directory. Raises protocol.RunCold, EOFError or OSError where the command has to run
-    cold, and protocol.RunCold where no server is there and none is to be started.
+    working directory. Raises protocol.RunCold or OSError where the command has to run cold, and
+    protocol.RunCold where no server is there and none is to be started.
     """
     if not WARM_COMMANDS.intersection(arguments) or COLD_WORDS.intersection(arguments):
         raise protocol.RunCold(f"`dbt {' '.join(arguments[:1])}` gains nothing from a warm server")
     if not hasattr(socket, "AF_UNIX"):
         raise protocol.RunCold("this system has no Unix sockets")
-    who = protocol.identity(real, environment)
-    path = protocol.socket_path(who, environment)
+    identity = protocol.identity(real, environment)
+    path = protocol.socket_path(identity, environment)
     connection = connect(path)
     if not connection and not start_server:
         raise protocol.RunCold("it has no server yet")
-    connection = connection or start_server_once(path, who, real)
-    request = who, [real, *arguments], environment, fds
+    request = identity, [real, *arguments], environment, fds
     try:
-        answer = request_worker(connection, *request)
+        connection = connection or start_server_once(path, identity, real)
+        try:
+            request_worker(connection, *request)
+        except (EOFError, ConnectionError):  # it was a worker that was just about to end
+            connection = connect(path)
+            request_worker(connection, *request)
+    except TimeoutError:
+        retire(path)
+        raise protocol.RunCold(f"its server gave no sign of life for {SILENCE:.0f} s") from None
     except (EOFError, ConnectionError):
-        connection = connect(path)
-        if not connection:
-            raise
-        answer = request_worker(connection, *request)  # it was a worker that was just about to end
-    if answer != protocol.READY:
-        raise protocol.RunCold(connection.recv(1000).decode())
+        log = protocol.beside(path, ".log")
+        raise protocol.RunCold(f"its server ended before the command began; see {log}") from None
     connection.settimeout(None)
     return connection
 
 
 def connect(path: str):
-    """A connection to the server at `path`, None if no one listens there."""
+    """A connection to the server at `path`, None if no server listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(SILENCE)  # it takes no more where too many wait for a server that hangs
     try:
         connection.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
         return None
+    except BlockingIOError:
+        raise protocol.RunCold("its server has too many clients") from None
     if protocol.peer_uid(connection) != os.getuid():
         raise protocol.RunCold("another user listens on its socket")
     return connection
 
 
-def start_server_once(path: str, who: tuple, real: str):
-    """A connection to a new parent. However many come together, one of them starts it.
+def retire(path: str) -> None:
+    """Let the next client start another server, where this one hangs: a server without its socket
+    ends when it can. One that was started within the time that this client waited is left alone.
+    """
+    lock = lock_folder(path)
+    try:
+        status = os.lstat(path)
+        if time.time() - status.st_mtime >= SILENCE:
+            os.unlink(path)
+    except OSError:
+        pass  # another client was here first
+    finally:
+        os.close(lock)
+
+
+def lock_folder(path: str) -> int:
+    lock = os.open(os.path.join(os.path.dirname(path), "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def start_server_once(path: str, identity: tuple, real: str):
+    """A connection to a new server. However many come together, one of them starts it.
 
     The socket listens before its server exists, so the others connect and wait; if the server dies
     on its way, their connections break and they run cold.
     """
-    lock = os.open(os.path.join(os.path.dirname(path), "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = lock_folder(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         connection = connect(path)
         if connection:
             return connection
@@ -119,14 +143,14 @@ def start_server_once(path: str, who: tuple, real: str):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(path)
         listener.listen(1024)
-        spawn_server(listener.fileno(), path, who, real)
+        spawn_server(listener.fileno(), path, identity, real)
         listener.close()
         return connect(path)
     finally:
         os.close(lock)
 
 
-def spawn_server(listener: int, path: str, who: tuple, real: str) -> None:
+def spawn_server(listener: int, path: str, identity: tuple, real: str) -> None:
     """Start the server with nothing of this process: no terminal, folder, stream or secret."""
     if pid := os.fork():
         os.waitpid(pid, 0)
@@ -136,15 +160,20 @@ def spawn_server(listener: int, path: str, who: tuple, real: str) -> None:
         if os.fork():
             os._exit(0)
         os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
+        os.umask(0o077)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        log = os.open(protocol.beside(path, ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if os.fstat(log).st_size > LARGEST_LOG:
+            os.ftruncate(log, 0)
+        for stream in (1, 2):
+            os.dup2(log, stream)
         os.dup2(listener, 3)
         os.set_inheritable(3, True)
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-        os.umask(0o077)
         idle = os.environ.get("DBT_WARM_IDLE") or "600"
-        environment = {**dict(who[-1]), "PATH": os.defpath, "DBT_SEND_ANONYMOUS_USAGE_STATS": "0"}
+        environment = {
+            **dict(identity[-1]), "PATH": os.defpath, "DBT_SEND_ANONYMOUS_USAGE_STATS": "0",
+        }  # fmt: skip
         server = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
         python = protocol.python_of(real)
         os.execve(python, [python, server, real, path, idle], environment)
@@ -152,20 +181,37 @@ def spawn_server(listener: int, path: str, who: tuple, real: str) -> None:
         os._exit(1)
 
 
-def request_worker(connection, who: tuple, words: list[str], environment, fds: tuple) -> bytes:
-    """Send the request; the first byte of the answer."""
-    connection.settimeout(PATIENCE)
+def request_worker(connection, identity: tuple, words: list[str], environment, fds: tuple) -> None:
+    """Send the request to a worker, which is ready then. The worker speaks first: what a client
+    sends to a server that hangs, its streams, would stay open as long as that hangs.
+    """
+    if not connection:
+        raise EOFError("the server has ended")
+    expect(connection, protocol.HELLO)
     umask = os.umask(0)
     os.umask(umask)
     variables = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
     # In the format that every Python reads: client and server may be of different versions.
-    request = marshal.dumps((who, words, variables, umask), 2)
+    request = marshal.dumps((identity, words, variables, umask), 2)
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     connection.sendmsg(
         [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
     )
     connection.sendall(request)
-    return protocol.receive(connection, 1)
+    expect(connection, protocol.READY)
+
+
+def expect(connection, word: bytes) -> None:
+    """Wait for that word. Raises RunCold with the reason that comes instead of it, TimeoutError
+    if nothing comes, and EOFError or ConnectionError if the other side ends.
+    """
+    connection.settimeout(SILENCE)
+    while (answer := protocol.receive(connection, 1)) == protocol.WAIT:
+        pass
+    if answer == protocol.COLD:
+        raise protocol.RunCold(connection.recv(1000).decode(errors="replace"))
+    if answer != word:
+        raise protocol.RunCold(f"its server said {answer!r} instead of {word!r}")
 
 
 def follow(connection) -> None:

@@ -7,7 +7,6 @@ that parsing depends on.
 import contextlib
 import hashlib
 import os
-import re
 import stat
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import networkx
+import volatile
 from dbt import compilation, plugins
 from dbt.config import RuntimeConfig
 from dbt.constants import DEFAULT_ENV_PLACEHOLDER
@@ -22,16 +22,12 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt.flags import get_flags
 
 CLOCK_NS = 50_000_000  # two changes of a file within one tick of the clock would look like one
-FLAGS = "WARN_ERROR WARN_ERROR_OPTIONS FULL_REFRESH STATIC_PARSER USE_EXPERIMENTAL_PARSER"
-# What parsing may read that is another for each command. Where it decides on names, a manifest is
-# good for one command only.
-VOLATILE = re.compile(
-    r"\b(run_started_at|invocation_id|invocation_args_dict|dbt_metadata_envs)\b"
-    r"|\bmodules\.datetime\b|\bflags\."
-)
 PROJECT = ("dbt_project.yml", ".dbtignore")
 PACKAGES = ("packages.yml", "dependencies.yml", "package-lock.yml")
-NAMING = ("generate_alias_name", "generate_database_name", "generate_schema_name")
+
+
+class NotCacheable(Exception):
+    """Why a manifest is good for one command only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +36,7 @@ class Entry:
     environment variables that it and its projects `asked` for, and everything else, its `context`.
     """
 
+    project: str
     context: str
     files: str
     paths: frozenset[str]
@@ -61,20 +58,24 @@ class Before:
     """The state of a project just before it is parsed."""
 
     def __init__(self, config: RuntimeConfig, context: str) -> None:
-        self.began = time.time_ns()
         self.context = context
         self.project = config.project_name
+        self.root = config.project_root
         projects = config.load_dependencies()
         self.paths = project_paths(config, projects)
-        self.files, self.changed = file_states(self.paths)
+        self.files = settled_states(self.paths)
         self.asked = {k: v for p in projects.values() for k, v in p.project_env_vars.items()}
 
-    def entry(self, manifest: Manifest) -> Entry | None:
-        """What to hold of the manifest that was parsed; None if it is good for one command only."""
-        if self.changed >= self.began - CLOCK_NS or not is_cacheable(manifest, self.project):
-            return None
+    def entry(self, manifest: Manifest) -> Entry:
+        """What to cache of the manifest that was parsed. Raises NotCacheable."""
+        if not self.files:
+            raise NotCacheable("its files are being changed")
+        if plugins.get_plugin_manager(self.project).hooks.get("get_nodes"):
+            raise NotCacheable("a plugin of dbt adds nodes")
+        if word := volatile.volatile_word(manifest):
+            raise NotCacheable(word)
         asked = self.asked | manifest.env_vars
-        return Entry(self.context, self.files, self.paths, asked, manifest)
+        return Entry(self.root, self.context, self.files, self.paths, asked, manifest)
 
 
 def context_digest(config: RuntimeConfig) -> str:
@@ -86,18 +87,32 @@ def context_digest(config: RuntimeConfig) -> str:
     flags = get_flags()
     return _digest(
         config.project_root, config.profile_name, config.target_name, config.to_target_dict(),
-        config.cli_vars, config.vars_from_file,
-        [str(getattr(flags, name, None)) for name in FLAGS.split()],
+        config.cli_vars, getattr(config, "vars_from_file", None),  # new in dbt 1.12
+        [str(getattr(flags, name, None)) for name in volatile.FLAGS],
     )  # fmt: skip
 
 
-def file_states(paths: Iterable[str]) -> tuple[str, int]:
-    """A digest of the state of every file there, and when the last of them changed.
+def settled_states(paths: Iterable[str]) -> str:
+    """The states of files none of which changed within this tick of the clock. An empty text if
+    they do not come to rest.
+    """
+    for _ in range(20):
+        states, changes = file_states(paths)
+        now = time.time_ns()
+        # Where the clock was set back, earlier changes lie in the future: they are no danger.
+        if not any(now - CLOCK_NS <= change <= now for change in changes):
+            return states
+        time.sleep(CLOCK_NS / 1e9)
+    return ""
+
+
+def file_states(paths: Iterable[str]) -> tuple[str, list[int]]:
+    """A digest of the state of every file there, and when each of them changed.
 
     The time of a change (ctime) is the system's own: no program can set it back.
     """
     states = sorted(state for path in paths for state in _walk(path))
-    return _digest(states), max((state[-1] for state in states), default=0)
+    return _digest(states), [state[-1] for state in states]
 
 
 def project_paths(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) -> frozenset[str]:
@@ -128,24 +143,6 @@ def _walk(path: str) -> Iterator[tuple]:
             yield path, found.st_ino, found.st_size, found.st_ctime_ns
             if stat.S_ISDIR(found.st_mode) and not path.endswith(os.sep):
                 todo += [entry.path for entry in os.scandir(path)]
-
-
-def is_cacheable(manifest: Manifest, project: str) -> bool:
-    """Whether the manifest would be the same for the next command: nothing that differs from one
-    command to the next went into a configuration or a name, and no plugin adds nodes of its own.
-    """
-    members = [*manifest.nodes.values(), *manifest.sources.values()]
-    texts = {str(getattr(member, "unrendered_config", "")) for member in members}
-    naming = {key for key, macro in manifest.macros.items() if macro.name.endswith(NAMING)}
-    called = list(naming)
-    while called:
-        macro = manifest.macros.get(called.pop())
-        if macro:
-            texts.add(macro.macro_sql)
-            called += set(macro.depends_on.macros) - naming
-            naming |= set(macro.depends_on.macros)
-    hooks = plugins.get_plugin_manager(project).hooks
-    return not hooks.get("get_nodes") and not any(map(VOLATILE.search, texts))
 
 
 def _digest(*values: object) -> str:

@@ -1,46 +1,81 @@
-"""The project's hooks, once for many commands: what the variable DBT_HOOKS says of a command's.
+"""The project's hooks, once for many commands: the variable DBT_HOOKS says which a command runs.
 
 `none` leaves them out. A kind of hook (`on-run-start`, `on-run-end`) has a `dbt build` run those
-hooks, and none of its nodes: DBT_HOOKS_OF is a JSON file with the unique ids of the `nodes` that
-the hooks are before or after, and `results` of them, as in dbt's run_results.json.
+hooks and none of its nodes. DBT_HOOKS_OF is then a JSON file with the unique ids of the `nodes`
+that the hooks are before or after, and the `results` of these, as in dbt's run_results.json.
 """
 
 import json
+import logging
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import fields
 
 from dbt import selected_resources
+from dbt.artifacts.schemas.results import RunStatus
 from dbt.artifacts.schemas.run import RunResult, RunResultOutput
 from dbt.contracts.graph.manifest import Manifest
 from dbt.node_types import RunHookType
-from dbt.task.build import BuildTask
+from dbt.task import build
 from dbt.task.run import RunTask
+from dbt_common.events.event_manager_client import get_event_manager
 from dbt_common.exceptions import DbtInternalError
 
 NONE = "none"
+GET_HOOKS_BY_TYPE = RunTask.get_hooks_by_type
+SAFE_RUN_HOOKS = RunTask.safe_run_hooks
 
 
 def install() -> None:
     """Let this process's commands run the hooks that they are to run."""
-    of_kind = RunTask.get_hooks_by_type
-    initialize, execute = BuildTask._runtime_initialize, BuildTask.execute_nodes
-
-    def get_hooks_by_type(task: RunTask, kind: RunHookType) -> list:
-        return of_kind(task, kind) if os.environ.get("DBT_HOOKS") in (None, "", kind) else []
-
     RunTask.get_hooks_by_type = get_hooks_by_type
-    BuildTask._runtime_initialize = lambda task: (
-        select(task, known(task.manifest, told["nodes"])) if (told := alone()) else initialize(task)
-    )
-    BuildTask.execute_nodes = lambda task: (
-        [result(task.manifest, r) for r in known(task.manifest, told["results"])]
-        if (told := alone())
-        else execute(task)
-    )
+    RunTask.safe_run_hooks = safe_run_hooks
+    build.BuildTask = HooksTask
 
 
-def alone() -> dict | None:
+def safe_run_hooks(
+    task: RunTask, adapter: object, hook_type: RunHookType, extra_context: dict
+) -> RunStatus:
+    """RunTask.safe_run_hooks, which at the end opens a session only to commit nothing in it."""
+    nothing = hook_type is RunHookType.End and not task.get_hooks_by_type(hook_type)
+    well = all(result.status != "error" for result in task.node_results)
+    if nothing and well and not is_debug_logged():
+        return RunStatus.Success
+    return SAFE_RUN_HOOKS(task, adapter, hook_type, extra_context)
+
+
+def is_debug_logged() -> bool:
+    """Does any log of dbt's take what it says of sessions?"""
+    loggers = [logger._python_logger for logger in get_event_manager().loggers]
+    return any(logger is None or logger.isEnabledFor(logging.DEBUG) for logger in loggers)
+
+
+def get_hooks_by_type(task: RunTask, kind: RunHookType) -> list:
+    """RunTask.get_hooks_by_type: copies of the hooks, since a command changes them."""
+    if os.environ.get("DBT_HOOKS") not in (None, "", kind):
+        return []
+    hooks = GET_HOOKS_BY_TYPE(task, kind)
+    return pickle.loads(pickle.dumps(hooks, pickle.HIGHEST_PROTOCOL)) if hooks else []
+
+
+class HooksTask(build.BuildTask):
+    """`dbt build`, or its hooks alone."""
+
+    def _runtime_initialize(self) -> None:
+        if context := hooks_context():
+            select(self, known(self.manifest, context["nodes"]))
+        else:
+            super()._runtime_initialize()
+
+    def execute_nodes(self) -> list:
+        if context := hooks_context():
+            outputs = known(self.manifest, context["results"])
+            return [result(self.manifest, output) for output in outputs]
+        return super().execute_nodes()
+
+
+def hooks_context() -> dict | None:
     """What the hooks are about, where they are to run without nodes."""
     if os.environ.get("DBT_HOOKS") in (None, "", NONE):
         return None
@@ -48,7 +83,7 @@ def alone() -> dict | None:
         return json.load(file)
 
 
-def select(task: BuildTask, unique_ids: list[str]) -> None:
+def select(task: HooksTask, unique_ids: list[str]) -> None:
     """What dbt does with the nodes of a selection, without a graph of them."""
     task.compiler.initialize()
     task.compiler.selected_node_ids = set(unique_ids)
@@ -76,9 +111,9 @@ def has(manifest: Manifest, unique_id: str) -> bool:
         return False
 
 
-def result(manifest: Manifest, told: Mapping) -> RunResult:
+def result(manifest: Manifest, output: Mapping) -> RunResult:
     """What dbt had in memory when it wrote that result, but for the node's compiled SQL."""
-    read = RunResultOutput.from_dict(told)
+    read = RunResultOutput.from_dict(output)
     for step in read.timing:  # in memory dbt's moments are UTC without saying so
         for name in ("started_at", "completed_at"):
             if moment := getattr(step, name):

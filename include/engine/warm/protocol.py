@@ -1,10 +1,12 @@
-"""What client, server and worker share: who they are, where the socket is, and what they say on it.
+"""What client, server and worker share: their identity, where the socket is, what they say on it.
 
+server: WAIT, again and again           (it lives, and has no worker for the client yet)
+worker: HELLO                           (from here on the client does not wait for the server)
 client: SCM_RIGHTS(stdin, stdout, stderr, working directory) + length + request
-worker:  READY, or COLD + reason         (nothing has been run yet; the client may still leave)
+worker: READY, or COLD + reason         (nothing has been run yet; the client may still leave)
 client: GO                              (from here on the command counts as begun)
 client: a byte for each signal it gets; its end of file means that it died
-worker:  EXIT + exit code
+worker: EXIT + exit code
 """
 
 import os
@@ -16,12 +18,8 @@ try:  # the C module alone saves 20 ms of imports per command
 except ImportError:
     import socket
 
-READY, COLD, GO, EXIT = b"R", b"C", b"G", b"X"
+WAIT, HELLO, READY, COLD, GO, EXIT = b"W", b"H", b"R", b"C", b"G", b"X"
 LONGEST_PATH = 100  # of a socket: sun_path holds 108 bytes on Linux, 104 elsewhere
-CODE = (  # of all but the client
-    "protocol.py", "server.py", "worker.py", "manifest_cache.py", "project_hooks.py", "warmup.py",
-    "patches.py", "reset.py", "postgres_sessions.py",
-)  # fmt: skip
 INHERITED = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
 
 
@@ -30,12 +28,12 @@ class RunCold(Exception):
 
 
 def identity(real_dbt: str, environment) -> tuple:
-    """What a server has from birth and cannot take over, so that each value has its own server:
+    """What a running server cannot take over from a client, so that each value has its own server:
     user and groups, the namespaces of its container, dbt, its Python and what is installed beside
     them, this code, and (last) the variables that Python and its libraries read when they start.
     """
     here = os.path.dirname(os.path.abspath(__file__))
-    code = [os.path.join(here, name) for name in CODE]
+    code = [os.path.join(here, name) for name in sorted(os.listdir(here)) if name.endswith(".py")]
     python = python_of(real_dbt)
     venv = os.path.dirname(os.path.dirname(python))
     libraries = os.path.join(venv, "lib")
@@ -43,7 +41,7 @@ def identity(real_dbt: str, environment) -> tuple:
     return (
         os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename,
         tuple(_link(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net")),
-        venv, here, tuple(_changed(path) for path in (*code, real_dbt, python, *installed)),
+        venv, here, tuple(_file_state(path) for path in (*code, real_dbt, python, *installed)),
         tuple(sorted((k, v) for k, v in environment.items() if k.startswith(INHERITED))),
     )  # fmt: skip
 
@@ -67,28 +65,33 @@ def _link(path: str) -> str:
         return ""
 
 
-def _changed(path: str) -> tuple:
+def _file_state(path: str) -> tuple:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return ()
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def socket_path(who: tuple, environment) -> str:
-    """Where the server for `who` listens. The name is short; the worker compares all of `who`."""
+def socket_path(identity: tuple, environment) -> str:
+    """Where the server of this identity listens. The name is short; the worker compares it all."""
     folder = environment.get("DBT_WARM_DIR") or f"/tmp/dbt-warm-{os.getuid()}"
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
         pass
-    found = os.lstat(folder)
-    if (found.st_mode & 0o170077) != 0o040000 or found.st_uid != os.getuid():
+    status = os.lstat(folder)
+    if (status.st_mode & 0o170077) != 0o040000 or status.st_uid != os.getuid():
         raise RunCold(f"{folder} is not a folder that only you can enter; remove it")
-    path = os.path.join(folder, f"{zlib.crc32(repr(who).encode()):08x}.sock")
+    path = os.path.join(folder, f"{zlib.crc32(repr(identity).encode()):08x}.sock")
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise RunCold(f"the path {path} is too long for a socket (DBT_WARM_DIR sets its folder)")
     return path
+
+
+def beside(path: str, suffix: str) -> str:
+    """The file of the server at `path` that ends with `suffix`: `.log` or `.json`."""
+    return path.removesuffix(".sock") + suffix
 
 
 def peer_uid(connection) -> int:

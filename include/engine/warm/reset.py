@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterable
 
 import networkx
-import patches
 from dbt import compilation, deprecations, selected_resources
 from dbt.adapters.factory import get_adapter
 from dbt.config import RuntimeConfig
@@ -24,66 +23,82 @@ from dbt.flags import get_flags
 from dbt.graph import Graph
 from dbt.graph.queue import GraphQueue
 from dbt.parser import manifest as parser
-from dbt.task.run import RunTask
 from dbt.task.runnable import GraphRunnableTask
 from dbt_common.events import functions
 from dbt_common.events.event_manager_client import cleanup_event_logger, get_event_manager
 
 COMMANDS = frozenset(("list", "ls", "run", "seed", "snapshot", "test"))
-CHECK_NAMES = parser._check_resource_uniqueness
 COMPILE = compilation.Compiler.compile
 GET_GRAPH_QUEUE = GraphRunnableTask.get_graph_queue
-GET_HOOKS = RunTask.get_hooks_by_type
+WRITE_SEMANTIC_MANIFEST = parser.write_semantic_manifest
+
+
+class CachedManifest(Manifest):
+    """A manifest that a command takes from memory, and does not write."""
+
+    graph = None  # what Compiler.compile makes of it
+
+    def write(self, path: str) -> None:
+        pass
 
 
 class Adopted:
-    """The cached manifest of this command, and its graph; none where dbt has parsed."""
+    """The manifest from memory that the command of this process uses; None if dbt has parsed."""
 
-    manifest: Manifest | None = None
-    graph: networkx.DiGraph | None = None
+    manifest: CachedManifest | None = None
 
 
 def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) -> Manifest:
-    """A cached manifest as this command's, as dbt has one that it has just parsed."""
-    mine = object.__new__(Manifest)
-    mine.__dict__.update(manifest.__dict__)
-    mine.nodes = dict(manifest.nodes)
-    mine.build_flat_graph()  # views of these nodes
-    mine.metadata = config.get_metadata()
-    mine.selectors = config.manifest_selectors
+    """A cached manifest as the command's own, in the state of one that dbt has just parsed."""
+    own = object.__new__(CachedManifest)
+    own.__dict__.update(manifest.__dict__)
+    own.graph = graph
+    own.nodes = dict(manifest.nodes)
+    own.build_flat_graph()  # views of these nodes
+    own.metadata = config.get_metadata()
+    own.selectors = config.manifest_selectors
     adapter = get_adapter(config)
-    adapter.set_macro_resolver(mine)
-    adapter.connections.set_query_header(generate_query_header_context(adapter.config, mine))
-    # That names are unique was found when it was parsed; dbt warns of some that are not.
-    named = [(n.package_name, n.name) for n in mine.nodes.values() if n.is_relational]
-    unique = len(set(named)) == len(named)
-    parser._check_resource_uniqueness = (lambda *_: None) if unique else CHECK_NAMES
-    parser._check_manifest(mine, config)
-    Adopted.manifest, Adopted.graph = mine, graph
-    return mine
+    adapter.set_macro_resolver(own)
+    adapter.connections.set_query_header(generate_query_header_context(adapter.config, own))
+    # dbt accepts some nodes of one name, and warns each command of them.
+    names = [(n.package_name, n.name) for n in own.nodes.values() if n.is_relational]
+    if len(set(names)) < len(names):
+        parser._check_resource_uniqueness(own, config)
+    parser._warn_for_unused_resource_config_paths(own, config)
+    Adopted.manifest = own
+    return own
 
 
 def install() -> None:
     compilation.Compiler.compile = compile_graph
     GraphRunnableTask.get_graph_queue = get_graph_queue
-    RunTask.get_hooks_by_type = lambda task, kind: [copy_node(h) for h in GET_HOOKS(task, kind)]
+    parser.write_semantic_manifest = write_semantic_manifest
 
 
-def compile_graph(compiler, of, write=True, add_test_edges=False, catalogs=None) -> Graph:
+def write_semantic_manifest(manifest: Manifest, target_path: str) -> None:
+    """parser.write_semantic_manifest, but for a cached manifest."""
+    if manifest is not Adopted.manifest:
+        WRITE_SEMANTIC_MANIFEST(manifest, target_path)
+
+
+def compile_graph(
+    compiler, manifest, write=True, add_test_edges=False, *catalogs, **named
+) -> Graph:
     """Compiler.compile; the graph of a cached manifest is cached, too."""
+    cached = manifest is Adopted.manifest and not add_test_edges
     # `show --inline` adds its query as a node.
-    cached = of is Adopted.manifest and all(key in Adopted.graph for key in of.nodes)
-    if not cached or add_test_edges:
-        return COMPILE(compiler, of, write, add_test_edges, catalogs)
+    if not cached or not all(key in manifest.graph for key in manifest.nodes):
+        return COMPILE(compiler, manifest, write, add_test_edges, *catalogs, **named)
     compiler.initialize()
     if compiler.config.args.which != "list":
-        compilation.print_compile_stats(compilation._generate_stats(of, catalogs))
-    return Graph(Adopted.graph)
+        stats = compilation._generate_stats(manifest, *catalogs, *named.values())
+        compilation.print_compile_stats(stats)
+    return Graph(manifest.graph)
 
 
 def get_graph_queue(task: GraphRunnableTask) -> GraphQueue:
     """GraphRunnableTask.get_graph_queue. To compile a node is to change it, and the ephemeral ones
-    that it reads: for a cached manifest, copies of them.
+    that it reads: of a cached manifest, copies are compiled.
     """
     queue = GET_GRAPH_QUEUE(task)
     if task.manifest is Adopted.manifest:
@@ -95,13 +110,13 @@ def get_graph_queue(task: GraphRunnableTask) -> GraphQueue:
 
 def compiled_nodes(selected: Iterable[str], nodes: dict) -> set[str]:
     """The unique ids of nodes that are compiled with the selected ones."""
-    found, todo = set(), [key for key in selected if key in nodes]
+    compiled, todo = set(), [key for key in selected if key in nodes]
     while todo:
-        if (key := todo.pop()) not in found:
-            found.add(key)
+        if (key := todo.pop()) not in compiled:
+            compiled.add(key)
             above = nodes[key].depends_on_nodes
             todo += [p for p in above if p in nodes and nodes[p].is_ephemeral_model]
-    return found
+    return compiled
 
 
 def copy_node(node):
@@ -109,21 +124,18 @@ def copy_node(node):
 
 
 def is_reusable() -> bool:
-    """Whether the command that has ended has left nothing that `after_command` does not know of."""
+    """Has the command that ended left nothing but what `after_command` removes?"""
     flags = get_flags()
-    alone = threading.active_count() == 2  # the main thread, and the one that listens to the client
+    alone = threading.active_count() == 2  # the main thread, and the one that hears the client
     return Adopted.manifest is not None and flags.WHICH in COMMANDS and not flags.DEFER and alone
 
 
 def before_command() -> None:
-    """Let the next command find a process that knows of no other one, and of no environment: the
-    server, which prepares much, has one of its own.
-    """
-    Adopted.manifest = Adopted.graph = None
+    """Forget other commands, and the environment in which the server was prepared."""
+    Adopted.manifest = None
     deprecations.reset_deprecations()
     functions.reset_metadata_vars()
-    selected_resources.set_selected_resources(())
-    patches.before_command()
+    selected_resources.set_selected_resources(set())
 
 
 def after_command() -> None:
@@ -135,4 +147,3 @@ def after_command() -> None:
             if isinstance(handler, logging.FileHandler):
                 handler.close()
     cleanup_event_logger()
-    patches.after_command()

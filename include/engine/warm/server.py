@@ -1,11 +1,11 @@
-"""`server.py REAL_DBT SOCKET IDLE_SECONDS`, listening on descriptor 3: the warm parent.
+"""`server.py REAL_DBT SOCKET IDLE_SECONDS`, listening on descriptor 3: the warm server.
 
 It has imported dbt, caches parsed manifests, and forks workers that run the commands. It never
 reads a request: a worker does (`worker.serve`). So no environment, and no secret in it, is ever in
 the server's memory. It never runs dbt: the manifests came from workers that had to parse.
 
-A worker that has run a command as usual waits a short while for the next one: to fork a process of
-this size, and to touch its memory again, is most of what a command costs. While the workers are at
+A worker that has run a command waits a short while for the next one: to fork a process of this
+size, and to touch its memory again, is most of what a command costs. While the workers are at
 work, another one is forked.
 """
 
@@ -23,48 +23,75 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 gc.disable()  # the imports make nothing that could be freed, and are a tenth faster
-import manifest_cache  # noqa: E402
 import protocol  # noqa: E402
-import warmup  # noqa: E402
-import worker  # noqa: E402
+from clients import BEAT, Doorman, comfort, has_gone  # noqa: E402
+from journal import Status, log  # noqa: E402
 
 MANIFESTS = 4  # cached at once; the one that was longest unused makes room
 LOADS = 50  # after so many manifests a fresh server takes over: memory stays bounded
-WAITING = 3.0  # seconds that a worker waits for another command, with what it knows of the last one
+WAITING = 3.0  # seconds that a worker waits for another command
+FIRST_PARSE = 300.0  # seconds; clients wait no longer for the manifest that another one parses
 
 
 def main(real: str, path: str, idle: float) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the workers
-    who = protocol.identity(real, os.environ)
     listener = socket.socket(fileno=3)
-    ours = os.stat(path)
-    # What the cold dbt, a script in its venv's bin/, would have there; dbt looks for plugins in it.
-    sys.path[0] = os.path.dirname(os.path.abspath(real))
-    warmup.prepare()
-    gc.freeze()  # a worker's collector leaves the server's pages alone, and shared
-    server = Server(listener, who)
-    while server.loads < LOADS and _is(path, ours) and server.turn(idle):
+    own = os.stat(path)
+    status = Status(protocol.beside(path, ".json"))
+    status.write()
+    with Doorman(listener) as doorman:
+        identity = protocol.identity(real, os.environ)
+        refusal = prepare(real)
+    log(f"refuses all commands: {refusal}" if refusal else "is ready")
+    server = Server(listener, identity, refusal, status)
+    server.clients = doorman.clients
+    while server.loads < LOADS and _is(path, own) and server.turn(idle):
         pass
-    if _is(path, ours):
+    if _is(path, own):
         os.unlink(path)
+    status.remove()
     listener.setblocking(False)  # who came before the socket was gone is still answered
     while server.accept():
         pass
+    server.serve()
+    log(f"ends after {server.commands} commands")
 
 
-def _is(path: str, ours: os.stat_result) -> bool:
+def prepare(real: str) -> str:
+    """Import dbt. Returns why commands have to run cold; an empty text if they need not."""
+    global manifest_cache, warmup, worker
     try:
-        return os.path.samestat(os.stat(path), ours)
+        import supported
+
+        if refusal := supported.mismatch():
+            return refusal
+        import manifest_cache
+        import warmup
+        import worker
+
+        # What the cold dbt, a script in its venv's bin/, has there; dbt looks for plugins in it.
+        sys.path[0] = os.path.dirname(os.path.abspath(real))
+        warmup.prepare()
+    except Exception as error:
+        return f"dbt cannot be kept ready: {type(error).__name__}: {error}"
+    gc.freeze()  # a worker's collector leaves the server's pages alone, and shared
+    return ""
+
+
+def _is(path: str, own: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), own)
     except OSError:
         return False
 
 
 @dataclass(eq=False)
 class Worker:
-    """A worker, by its end of the line: it says what it parsed or found, and when it waits."""
+    """A worker, by its end of the line: it says what it parsed or used, and when it waits."""
 
     line: socket.socket
     loads: int  # how many manifests its server had taken when it was forked
+    since: float = field(default_factory=time.monotonic)
     heard: bytearray = field(default_factory=bytearray)
     silent: bool = True  # it may still bring a manifest
     waits_since: float = 0.0
@@ -72,8 +99,8 @@ class Worker:
     def fileno(self) -> int:
         return self.line.fileno()
 
-    def messages(self) -> Iterator[object]:
-        """What it has said since it was last asked. Raises EOFError when it has ended."""
+    def messages(self) -> Iterator[tuple[str, object]]:
+        """What it has said since it was last heard. Raises EOFError when it has ended."""
         part = self.line.recv(1 << 20)
         if not part:
             raise EOFError
@@ -84,89 +111,153 @@ class Worker:
 
 
 class Server:
-    """The listening socket, the manifests, and the workers."""
+    """The listening socket, the clients that wait, the manifests, and the workers."""
 
-    def __init__(self, listener: socket.socket, who: tuple) -> None:
+    def __init__(
+        self, listener: socket.socket, identity: tuple, refusal: str, status: Status
+    ) -> None:
         self.listener = listener
-        self.who = who
-        self.cached: dict = {}  # an Entry and its graph, the longest unused first
+        self.identity = identity
+        self.refusal = refusal
+        self.status = status
+        self.clients: list[socket.socket] = []
+        self.cached: dict = {}  # an Entry: its graph; the longest unused first
+        self.not_cached = ""  # why the last manifest that was parsed is not
         self.workers: set[Worker] = set()
         self.waiting: list[Worker] = []  # who began to wait last is asked first
-        self.chores = warmup.rehearse()
+        self.chores = iter(()) if refusal else warmup.rehearse()
         self.at_work = True
-        self.loads = 0
-        self.used = time.monotonic()
+        self.loads = self.commands = 0
+        self.used = self.comforted = time.monotonic()
 
     def turn(self, idle: float) -> bool:
         """Wait for one thing and do it; False when there is no more to wait for."""
-        # The first command parses alone: who comes meanwhile finds its manifest ready.
-        parses = any(one.silent for one in self.workers)
-        hearing = [self.listener] if self.cached or not parses else []
-        # Children first: a client that comes after a command has ended finds what that one parsed.
-        wait = 0 if self.at_work else min(1.0 if self.waiting else 5.0, idle)
-        readable, _, _ = select.select([*self.workers, *hearing], [], [], wait)
+        # Workers first: a client that comes after a command has ended finds what that one parsed.
+        readable, _, _ = select.select([*self.workers, self.listener], [], [], self._patience(idle))
         if not readable:  # time for what makes later commands faster
-            with contextlib.suppress(Exception):  # what is left undone, the commands do
-                self.at_work = next(self.chores, False)
-            gc.freeze()
+            self._prepare_more()
         for source in readable:
             if source is self.listener:
                 self.accept()
             else:
                 self.hear(source)
+        if not self._first_parse():
+            self.serve()
+        elif time.monotonic() - self.comforted > BEAT:
+            self.comforted = time.monotonic()
+            comfort(self.clients)
         for one in [one for one in self.waiting if time.monotonic() - one.waits_since > WAITING]:
             self.dismiss(one)
-        return parses or time.monotonic() - self.used < idle
+        return bool(self.clients or self._first_parse()) or time.monotonic() - self.used < idle
+
+    def _patience(self, idle: float) -> float:
+        """Seconds until there is something to do though nothing happens."""
+        if self.at_work:
+            return 0
+        return min(1.0 if self.waiting or self.clients else 5.0, idle)
+
+    def _prepare_more(self) -> None:
+        if self.at_work:
+            self.at_work = False
+            with contextlib.suppress(Exception):  # what is left undone, the commands do
+                self.at_work = next(self.chores, False)
+            gc.freeze()
+        if not self.at_work:
+            self.status.write(
+                commands=self.commands,
+                refuses=self.refusal,
+                manifests=[f"{e.project} ({len(e.manifest.nodes)} nodes)" for e in self.cached],
+                not_cached=self.not_cached,
+            )
+
+    def _first_parse(self) -> bool:
+        """Is the first manifest being parsed? Then clients wait for it instead of parsing, too."""
+        if self.cached or self.not_cached:
+            return False
+        now = time.monotonic()
+        return any(one.silent and now - one.since < FIRST_PARSE for one in self.workers)
 
     def accept(self) -> bool:
-        """Have a worker serve the next client; False if there is none."""
+        """Let the next client in; False if there is none."""
         try:
-            connection, _ = self.listener.accept()
+            client, _ = self.listener.accept()
         except OSError:
             return False
         self.used = time.monotonic()
-        with connection:
-            while self.waiting:
-                one = self.waiting.pop()
-                with contextlib.suppress(OSError):  # it was killed
-                    socket.send_fds(one.line, [b"+"], [connection.fileno()])
-                    return True
-                self.dismiss(one)
-            self.fork(connection)
+        self.clients.append(client)
+        comfort([client])
         return True
 
-    def fork(self, connection: socket.socket) -> None:
-        mine, workers_end = socket.socketpair()
+    def serve(self) -> None:
+        """Give each client a worker, as far as they need not wait for the first manifest."""
+        while self.clients:
+            with self.clients.pop(0) as client:
+                if has_gone(client):
+                    continue
+                if self.refusal:
+                    with contextlib.suppress(OSError):
+                        client.sendall(protocol.COLD + self.refusal.encode()[:999])
+                elif not self._hand_over(client):
+                    self.fork(client)
+                self.commands += 1
+            if self._first_parse():
+                return
+
+    def _hand_over(self, client: socket.socket) -> bool:
+        """Give the client to a worker that waits; False if there is none."""
+        while self.waiting:
+            one = self.waiting.pop()
+            with contextlib.suppress(OSError):  # it was killed
+                socket.send_fds(one.line, [b"+"], [client.fileno()])
+                return True
+            self.dismiss(one)
+        return False
+
+    def fork(self, client: socket.socket) -> None:
+        line, workers_end = socket.socketpair()
         if os.fork():
             workers_end.close()
-            self.workers.add(Worker(mine, self.loads))
+            self.workers.add(Worker(line, self.loads))
             return
         try:
-            for line in (self.listener, mine, *(one.line for one in self.workers)):
-                line.close()
-            worker.serve(connection, self.who, self.cached, workers_end)
+            for other in (self.listener, line, *self.clients, *(w.line for w in self.workers)):
+                other.close()
+            worker.serve(client, self.identity, self.cached, workers_end)
         finally:
             os._exit(1)
 
     def hear(self, one: Worker) -> None:
         """Take what a worker has to say."""
         try:
-            for told in one.messages():
+            for kind, value in one.messages():
                 one.silent = False
-                if told == worker.WAITS:
-                    one.waits_since = time.monotonic()
-                    self.waiting.append(one)
-                elif isinstance(told, manifest_cache.Entry):
-                    with contextlib.suppress(Exception):  # a cycle, which every command finds
-                        self.cache(told, manifest_cache.link_graph(told.manifest))
-                for entry in [
-                    entry for entry in self.cached if (entry.files, entry.context) == told
-                ]:
-                    self.cached[entry] = self.cached.pop(entry)
+                getattr(self, f"_on_{kind}")(one, value)
         except Exception:  # it has ended, maybe in the middle of a message
             self.dismiss(one)
         if one in self.waiting and one.loads < self.loads:  # it knows none of the newest manifest
             self.dismiss(one)
+
+    def _on_waits(self, one: Worker, _: object) -> None:
+        one.waits_since = time.monotonic()
+        self.waiting.append(one)
+
+    def _on_used(self, _: Worker, key: tuple[str, str]) -> None:
+        for entry in [entry for entry in self.cached if (entry.files, entry.context) == key]:
+            self.cached[entry] = self.cached.pop(entry)
+
+    def _on_not_cached(self, _: Worker, reason: str) -> None:
+        if reason != self.not_cached:
+            log(f"does not cache a manifest: {reason}")
+        self.not_cached = reason
+
+    def _on_parsed(self, one: Worker, entry: "manifest_cache.Entry") -> None:
+        try:
+            graph = manifest_cache.link_graph(entry.manifest)
+        except Exception as error:  # a cycle, which every command finds
+            self._on_not_cached(one, str(error))
+            return
+        self.cache(entry, graph)
+        log(f"caches the manifest of {entry.project}: {len(entry.manifest.nodes)} nodes")
 
     def dismiss(self, one: Worker) -> None:
         """Hear no more of a worker, which ends if it waits."""
@@ -182,6 +273,7 @@ class Server:
         for old in gone:
             del self.cached[old]
         self.cached[entry] = graph
+        self.not_cached = ""
         self.chores = itertools.chain(self.chores, warmup.rehearse_with(entry.manifest))
         self.at_work = True
         self.loads += 1

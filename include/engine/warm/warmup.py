@@ -4,29 +4,17 @@ import contextlib
 import importlib
 import multiprocessing
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator
-from types import SimpleNamespace
 
 import dbt.mp_context
 import dbt.task
-import patches
-from dbt.adapters.base.query_headers import MacroQueryStringSetter
-from dbt.adapters.contracts.connection import QueryComment
 from dbt.adapters.factory import load_plugin
-from dbt.artifacts.resources.v1.components import Contract
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.project import (
-    Configuration,
-    PackageConfig,
-    ProfileConfig,
-    Project,
-    ProjectFlags,
-)
-from dbt.contracts.selection import SelectorFile
-from dbt.jsonschemas.jsonschemas import project_schema
-from dbt_common.clients.jinja import get_template, template_cache
+from dbt.plugins.manager import PluginManager
+from dbt_common import behavior_flags
+from dbt_common.clients.jinja import template_cache
 from dbt_common.dataclass_schema import dbtClassMixin
-from google.protobuf.timestamp_pb2 import Timestamp
 
 # Classes of these modules get their readers and writers when they are first used.
 MADE_LATE = (
@@ -41,31 +29,46 @@ IMPORTED_LATE = (
 
 
 def prepare() -> None:
-    """Import what the commands import late, and have done what is the same for all of them."""
+    """Import what commands import late, and replace what depends on the installation alone."""
     for module in pkgutil.iter_modules(dbt.task.__path__, "dbt.task."):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
     # dbt takes only locks from it. Those of "spawn" need a tracker process for each command and
     # leave a semaphore in /dev/shm when they are killed; those of "fork" have no name.
-    dbt.mp_context.get_mp_context().get_context = lambda: multiprocessing.get_context("fork")
-    patches.install_in_parent()
+    dbt.mp_context._MP_CONTEXT.get_context = lambda: multiprocessing.get_context("fork")
+    plugins = PluginManager.get_prefixed_modules()
+    PluginManager.get_prefixed_modules = staticmethod(lambda: plugins)
+    behavior_flags.BehaviorFlagRendered._default_source = staticmethod(default_source)
+
+
+def default_source() -> str:
+    """The name of the module that defines a behavior flag: the nearest on the stack."""
+    frame = sys._getframe(1)
+    while frame.f_globals["__name__"] == behavior_flags.__name__:
+        frame = frame.f_back
+    return frame.f_globals["__name__"]
 
 
 def rehearse() -> Iterator[bool]:
-    """Fill what dbt remembers within a process, a little at each step. Nothing of it has to be done
-    before a command runs: what is missing, each command does for itself.
+    """Fill what dbt remembers within a process, a little at each step. None of it has to be done
+    before a command runs: what is missing, or fails here, each command does for itself.
     """
     for name in IMPORTED_LATE:
         importlib.import_module(name)
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     Timestamp().FromJsonString("2000-01-01T00:00:00Z")  # compiles the expression for each event's
     yield True
-    schemas = {Configuration, Contract, PackageConfig, ProfileConfig, Project, ProjectFlags}
-    yield from _check_with({*schemas, SelectorFile})
+    from dbt.contracts import project
+    from dbt.contracts.selection import SelectorFile
+
+    read = (project.PackageConfig, project.ProfileConfig, project.Project, project.ProjectFlags)
+    yield from _check_with((SelectorFile, *read))
     yield from _read_and_write()
+    from dbt.jsonschemas.jsonschemas import project_schema  # dbt 1.11 and later
+
     project_schema()
     yield True
-    with contextlib.suppress(Exception):  # it compiles, and then finds no target
-        MacroQueryStringSetter(SimpleNamespace(query_comment=QueryComment()), {})
 
 
 def rehearse_with(manifest: Manifest) -> Iterator[bool]:
@@ -81,10 +84,6 @@ def rehearse_with(manifest: Manifest) -> Iterator[bool]:
     for macro in manifest.macros.values():
         with contextlib.suppress(Exception):
             template_cache.get_node_template(macro)
-        yield True
-    for node in manifest.nodes.values():
-        with contextlib.suppress(Exception):
-            get_template(node.raw_code, {})
         yield True
 
 

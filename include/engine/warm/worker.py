@@ -20,30 +20,29 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 import manifest_cache
 import networkx
-import patches
 import project_hooks
 import protocol
 import reset
 from dbt.adapters.factory import FACTORY
-from dbt.cli.main import cli
+from dbt.cli import main as command_line
 from dbt.config import RuntimeConfig
 from dbt.contracts.graph.manifest import Manifest
 from dbt.flags import get_flags
 from dbt.parser import manifest as parser
-from dbt.task import runnable
-from dotenv import find_dotenv, load_dotenv
 
 CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
 COMMANDS = 100  # of one worker, after which its memory is given back
-WAITS = "waits"  # what a worker says that is ready for another command
 YOUNG_OBJECTS = 50_000  # that a command makes between two collections: most make no more at all
 
 
-def serve(connection: socket.socket, who: tuple, manifests: Mapping, server: socket.socket) -> None:
+def serve(
+    connection: socket.socket, identity: tuple, manifests: Mapping, server: socket.socket
+) -> None:
     """Run the command that a client asks for, and those of further clients as long as the server
     has any, one after the other; end this process.
     """
@@ -51,11 +50,14 @@ def serve(connection: socket.socket, who: tuple, manifests: Mapping, server: soc
     gc.set_threshold(YOUNG_OBJECTS)
     gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
-    install(manifests, server)
     left = COMMANDS
     while connection:
+        if left == COMMANDS:
+            arguments = prepare(connection, identity, lambda: install(manifests, server))
+        else:
+            arguments = prepare(connection, identity)
         left -= 1
-        connection = next_client(server) if answer(connection, who, left, server) else None
+        connection = next_client(server) if answer(connection, arguments, left, server) else None
     os._exit(0)
 
 
@@ -65,29 +67,50 @@ def next_client(server: socket.socket) -> socket.socket | None:
     return socket.socket(fileno=fds[0]) if fds else None
 
 
-def answer(connection: socket.socket, who: tuple, left: int, server: socket.socket) -> bool:
-    """Run a client's command; whether this process is as it was, and may run another one."""
+def prepare(
+    connection: socket.socket, identity: tuple, install: Callable[[], None] | None = None
+) -> list[str]:
+    """The client's arguments, when all is ready to run them. Whatever goes wrong before that, the
+    client hears of, and runs its command cold.
+    """
     if protocol.peer_uid(connection) != os.getuid():
         os._exit(1)
     try:
-        arguments = take_over(connection, who)
-    except protocol.RunCold as why:
-        connection.sendall(protocol.COLD + str(why).encode())
-        os._exit(0)
+        if install:
+            install()
+        connection.sendall(protocol.HELLO)
+        arguments = take_over(connection, identity)
+        reset.before_command()
+    except protocol.RunCold as reason:
+        refuse(connection, str(reason))
+    except Exception as error:
+        refuse(connection, f"its worker failed: {type(error).__name__}: {error}")
     connection.sendall(protocol.READY)
+    return arguments
+
+
+def refuse(connection: socket.socket, reason: str) -> NoReturn:
+    with contextlib.suppress(OSError):  # the client has gone
+        connection.sendall(protocol.COLD + reason.encode()[:999])
+    os._exit(0)
+
+
+def answer(
+    connection: socket.socket, arguments: list[str], left: int, server: socket.socket
+) -> bool:
+    """Run a client's command; whether this process is as it was, and may run another one."""
     if protocol.receive(connection, 1) != protocol.GO:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     client = ClientLink(connection)
     client.start()
-    reset.before_command()
     code = run(arguments)
     again = left > 0 and code < 2 and not client.signalled and reset.is_reusable()
     code = end(code, again)
     client.over = True
     if again:
         reset.after_command()
-        say(server, WAITS)
+        tell(server, "waits")
     with contextlib.suppress(OSError):
         connection.sendall(protocol.EXIT + bytes([code]))
         connection.shutdown(socket.SHUT_RDWR)
@@ -114,7 +137,7 @@ def end(code: int, again: bool) -> int:
     return code
 
 
-def take_over(connection: socket.socket, who: tuple) -> list[str]:
+def take_over(connection: socket.socket, identity: tuple) -> list[str]:
     """The client's arguments; its streams, folder, umask and environment become this process's."""
     connection.settimeout(30)
     size, fds, _, _ = socket.recv_fds(connection, 8, 4)
@@ -122,7 +145,7 @@ def take_over(connection: socket.socket, who: tuple) -> list[str]:
         protocol.receive(connection, int.from_bytes(size, "big"))
     )
     connection.settimeout(None)
-    if theirs != who:
+    if theirs != identity:
         raise protocol.RunCold("its server belongs to another environment")
     for stream, fd in zip((0, 1, 2), fds[:3], strict=True):
         os.dup2(fd, stream)
@@ -172,11 +195,14 @@ def cancel() -> None:
 def run(arguments: list[str]) -> int:
     """dbt's console script; the exit code."""
     sys.argv = arguments
-    load_dotenv(find_dotenv(usecwd=True), override=False)  # as dbt.cli.main when it is imported
+    if hasattr(command_line, "load_dotenv"):  # dbt 1.12 does that when it is imported
+        from dotenv import find_dotenv
+
+        command_line.load_dotenv(find_dotenv(usecwd=True), override=False)
     code: object = 1
     try:
         with warnings.catch_warnings():  # what was warned of in another command is no reason
-            code = cli()
+            code = command_line.cli()
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -191,34 +217,45 @@ def install(
     manifests: Mapping[manifest_cache.Entry, networkx.DiGraph], server: socket.socket
 ) -> None:
     """Let dbt take its manifest from memory, and give the server what it had to parse."""
-    full = parser.ManifestLoader.get_full_manifest
+    parse = parser.ManifestLoader.get_full_manifest
 
     def get_full_manifest(config: RuntimeConfig, **options) -> Manifest:
-        flags = get_flags()
-        if not flags.PARTIAL_PARSE or flags.PARTIAL_PARSE_FILE_PATH:
-            return full(config, **options)
-        context = manifest_cache.context_digest(config)
-        for entry, graph in manifests.items():
-            if entry.is_current(context):
-                say(server, (entry.files, context))
-                return reset.adopt(entry.manifest, graph, config)
-        before = manifest_cache.Before(config, context)
+        before = None
+        try:
+            flags = get_flags()
+            if flags.PARTIAL_PARSE and not flags.PARTIAL_PARSE_FILE_PATH:
+                context = manifest_cache.context_digest(config)
+                for entry, graph in manifests.items():
+                    if entry.is_current(context):
+                        tell(server, "used", (entry.files, context))
+                        return reset.adopt(entry.manifest, graph, config)
+                before = manifest_cache.Before(config, context)
+        except Exception as error:  # what is wrong with the project, the parse finds, too
+            tell(server, "not_cached", f"{type(error).__name__}: {error}")
         gc.disable()  # a fifth of the time; what parsing makes is kept anyway
-        manifest = full(config, **options)
+        manifest = parse(config, **options)
         gc.freeze()
         gc.enable()
-        say(server, before.entry(manifest))
+        if before:
+            offer(before, manifest, server)
         return manifest
 
     parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
-    parser.write_manifest = runnable.write_manifest = lambda *_, **__: None
     reset.install()
-    patches.install_in_child()
     project_hooks.install()
 
 
-def say(server: socket.socket, message: object) -> None:
-    """Tell the server, which may be gone."""
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+def offer(before: manifest_cache.Before, manifest: Manifest, server: socket.socket) -> None:
+    """Give the server a manifest that was parsed, or say why it cannot be cached."""
+    try:
+        tell(server, "parsed", before.entry(manifest))
+    except Exception as error:
+        reason = "" if isinstance(error, manifest_cache.NotCacheable) else type(error).__name__
+        tell(server, "not_cached", f"{reason} {error}".strip())
+
+
+def tell(server: socket.socket, kind: str, value: object = None) -> None:
+    """Tell the server, which may be gone. Raises what pickle raises."""
+    data = pickle.dumps((kind, value), pickle.HIGHEST_PROTOCOL)
     with contextlib.suppress(OSError):
         server.sendall(len(data).to_bytes(8, "big") + data)
