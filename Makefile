@@ -30,7 +30,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down dbt psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down dbt warm psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -47,6 +47,9 @@ down: ## stop what `make up` started
 
 dbt: airflow-venv dbt-venv ## run dbt by hand on the warehouse of the tasks (ARGS='run --select orders')
 	@$(LOCAL) dbt -- "$$ARGS"
+
+warm: ## show the warm dbt: what it caches, and why a manifest is not cached (STOP=1: end it)
+	@sh scripts/python include/engine/warm/status.py $(if $(filter-out 0 false no,$(STOP)),stop)
 
 psql: airflow-venv ## look into the embedded warehouse (SQL='select ...': one statement)
 	@$(LOCAL) psql $(if $(SQL),--sql="$$SQL")

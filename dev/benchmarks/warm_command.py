@@ -73,7 +73,7 @@ def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float
         project, "-q", "run", "--select", "m3", target=target, **env
     )
     servers = warm.servers()
-    before = {pid: _cpu(pid) for server in servers for pid in _child_processes(server)}
+    before = {pid: cpu_seconds(pid) for server in servers for pid in _child_processes(server)}
     used, own = {}, [0.0]
     began = time.perf_counter()
     client = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL)
@@ -81,20 +81,20 @@ def once(warm, project: Path, target: Path | None, env: dict) -> dict[str, float
         time.sleep(0.02)
         for pid in _child_processes(servers[0]) if servers else warm.processes():
             with contextlib.suppress(OSError):  # it has just ended
-                used[pid] = _cpu(pid) - before.get(str(pid), 0)
+                used[pid] = cpu_seconds(pid) - before.get(str(pid), 0)
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
                 own.append(int(rollup.split("Private_Dirty:")[1].split()[0]) / 1024)
     seconds = time.perf_counter() - began
     for pid in used:
         with contextlib.suppress(OSError):
-            used[pid] = _cpu(pid) - before.get(str(pid), 0)
+            used[pid] = cpu_seconds(pid) - before.get(str(pid), 0)
     client.returncode = os.waitstatus_to_exitcode(ended[1])
     assert client.returncode == 0, argv
     cpu = ended[2].ru_utime + ended[2].ru_stime + sum(used.values())
     return {"seconds": seconds, "CPU": cpu, "MB": ended[2].ru_maxrss / 1024 + max(own)}
 
 
-def _cpu(pid: int | str) -> float:
+def cpu_seconds(pid: int | str) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -20,8 +20,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
 
 import manifest_cache
 import networkx
@@ -50,13 +49,12 @@ def serve(
     gc.set_threshold(YOUNG_OBJECTS)
     gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
+    with refusing(connection):
+        install(manifests, server)
     left = COMMANDS
     while connection:
-        if left == COMMANDS:
-            arguments = prepare(connection, identity, lambda: install(manifests, server))
-        else:
-            arguments = prepare(connection, identity)
         left -= 1
+        arguments = prepare(connection, identity)
         connection = next_client(server) if answer(connection, arguments, left, server) else None
     os._exit(0)
 
@@ -67,32 +65,28 @@ def next_client(server: socket.socket) -> socket.socket | None:
     return socket.socket(fileno=fds[0]) if fds else None
 
 
-def prepare(
-    connection: socket.socket, identity: tuple, install: Callable[[], None] | None = None
-) -> list[str]:
-    """The client's arguments, when all is ready to run them. Whatever goes wrong before that, the
-    client hears of, and runs its command cold.
-    """
+def prepare(connection: socket.socket, identity: tuple) -> list[str]:
+    """The client's arguments, when all is ready to run them."""
     if protocol.peer_uid(connection) != os.getuid():
         os._exit(1)
-    try:
-        if install:
-            install()
+    with refusing(connection):
         connection.sendall(protocol.HELLO)
         arguments = take_over(connection, identity)
         reset.before_command()
-    except protocol.RunCold as reason:
-        refuse(connection, str(reason))
-    except Exception as error:
-        refuse(connection, f"its worker failed: {type(error).__name__}: {error}")
     connection.sendall(protocol.READY)
     return arguments
 
 
-def refuse(connection: socket.socket, reason: str) -> NoReturn:
-    with contextlib.suppress(OSError):  # the client has gone
-        connection.sendall(protocol.COLD + reason.encode()[:999])
-    os._exit(0)
+@contextlib.contextmanager
+def refusing(connection: socket.socket) -> Iterator[None]:
+    """Whatever goes wrong, the client hears of it, and runs its command cold."""
+    try:
+        yield
+    except Exception as error:
+        reason = "" if isinstance(error, protocol.RunCold) else f"{type(error).__name__}: "
+        with contextlib.suppress(OSError):  # the client has gone
+            connection.sendall(protocol.COLD + f"{reason}{error}".encode()[:999])
+        os._exit(0)
 
 
 def answer(
