@@ -6,6 +6,7 @@ something differs, or where this version of dbt was not tested, commands run col
 
 import importlib
 import inspect
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -28,11 +29,17 @@ class Row(NamedTuple):
 def compile_nothing(compile_graph: Callable) -> object:
     """The graph of an empty project."""
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.mp_context import get_mp_context
 
     with tempfile.TemporaryDirectory() as folder:
         config = SimpleNamespace(project_target_path=folder, args=SimpleNamespace(which="list"))
         compiler = SimpleNamespace(config=config, initialize=lambda: None)
-        return compile_graph(compiler, Manifest(), write=False)
+        context = get_mp_context()
+        context.get_context = lambda: multiprocessing.get_context("fork")  # see _MP_CONTEXT below
+        try:
+            return compile_graph(compiler, Manifest(), write=False)
+        finally:
+            del context.get_context
 
 
 REPLACED = (
