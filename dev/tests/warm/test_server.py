@@ -14,7 +14,7 @@ from .test_processes import LIST
 from .test_task import SHELL, task  # noqa: F401
 
 STATUS = ROOT / "include" / "engine" / "warm" / "status.py"
-HANGS = "its server gave no sign of life for 10 s"
+HANGS = "its server gave no sign of life for 20 s"
 
 
 def test_server_that_hangs_lets_commands_run_cold(own_warm, shop):
@@ -25,9 +25,9 @@ def test_server_that_hangs_lets_commands_run_cold(own_warm, shop):
     (server,) = own_warm.servers()
     os.kill(server, signal.SIGSTOP)
     began = time.monotonic()
-    result = own_warm.run(shop, *LIST, timeout=60)
+    result = own_warm.run(shop, *LIST, timeout=90)
     assert (result.code, result.text) == (0, f"dbt starts cold: {HANGS}\nshop.one\n")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     again = own_warm.run(shop, *LIST)
     assert (again.code, again.text) == (0, "shop.one\n")
     os.kill(server, signal.SIGCONT)
@@ -52,7 +52,7 @@ def test_first_parse_may_last(own_warm, shop):
     (worker,) = set(own_warm.processes()) - {server}
     os.kill(worker, signal.SIGSTOP)
     others = [own_warm.start(shop, *LIST) for _ in range(3)]
-    time.sleep(14)
+    time.sleep(25)
     assert [process.poll() for process in others] == [None] * 3
     os.kill(worker, signal.SIGCONT)
     results = [own_warm.wait(process) for process in (first, *others)]

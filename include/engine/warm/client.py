@@ -29,7 +29,7 @@ COLD_WORDS = frozenset(
     ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
 )
 LOST = "dbt was lost after it had begun (killed?); it is not run again"
-SILENCE = 10.0  # seconds without a sign of life; a server that parses or imports gives signs
+SILENCE = 20.0  # seconds without a sign of life; a server that parses or imports gives signs
 LARGEST_LOG = 1_000_000  # bytes
 
 
