@@ -148,13 +148,15 @@ def _statuses():
 
 
 def test_parent_holds_nothing_of_its_client(warm, shop):
-    """No stream, folder, terminal, variable or secret: also not in its memory."""
+    """No stream, folder, terminal, variable or secret: not in its memory, and not in its log."""
     secret = "hunter2-" + "never-in-the-server"[::-1]
     assert warm.run(shop, "run", "--select", "one", DBT_ENV_SECRET_PASSWORD=secret).code == 0
     (server,) = warm.servers()
     proc = Path(f"/proc/{server}")
     kinds = {os.readlink(fd).split(":")[0] for fd in (proc / "fd").iterdir()}
-    assert kinds <= {"/dev/null", "socket", "pipe"}
+    (log,) = warm.folder.glob("*.log")
+    assert kinds == {"/dev/null", "socket", str(log)}
+    assert secret not in log.read_text()
     assert os.readlink(proc / "cwd") == "/"
     assert os.getsid(server) != os.getsid(0)
     assert secret.encode() not in (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
