@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     runs_folder: str
     runs_kept: int
     failing_rows: int
+    by_make: bool
 
 
 def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
@@ -222,5 +223,11 @@ TABLE: Mapping[str, Setting] = {
         _whole_number,
         "0",
         "how many of the rows that fail a test its log and alert show: they may be personal",
+    ),
+    "by_make": Setting(
+        "DBT_BY_MAKE",
+        _boolean,
+        "false",
+        "the command that repeats a task is shown as `make dbt`; `make run` and `make up` set it",
     ),
 }

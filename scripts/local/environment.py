@@ -87,6 +87,7 @@ def airflow_environment(
         # Tasks reach the API server by HTTP: never through a proxy.
         **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(inherited)),
         "DBT_WARM_DIR": str(paths.warm),
+        "DBT_BY_MAKE": "true",
         "AIRFLOW__CORE__DAGS_FOLDER": str(paths.dags),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

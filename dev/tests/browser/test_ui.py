@@ -82,7 +82,7 @@ def test_a_failed_models_log_has_the_databases_words(page, night):
 def test_a_models_page_tells_what_dbt_knows_and_its_sql_is_one_click_away(page, night):
     found = tab(page, night.run, "model.jaffle_shop.orders")
     is_seen(found.get_by_text("One row per order, with what was bought and how it was paid."))
-    is_seen(found.get_by_text("dbt run --select orders", exact=True))
+    is_seen(found.get_by_text("make dbt ARGS='run --select orders'", exact=True))
     row = found.get_by_role("row").filter(has=found.get_by_text("status", exact=True))
     assert row.first.get_by_role("cell").all_inner_texts()[-1].strip() == "accepted_values"
     sql = found.locator("pre").filter(has_text='from "warehouse"."analytics"')
@@ -162,7 +162,8 @@ def test_a_run_triggered_by_the_form_skips_what_was_not_selected(page, night):
     page.goto(task(here, "model.jaffle_shop.orders"))
     is_seen(page.get_by_text("Skipped", exact=True))
     found = tab(page, here, "model.jaffle_shop.stg_jaffle_shop__orders")
-    is_seen(found.get_by_text("dbt run --select stg_jaffle_shop__orders --full-refresh"))
+    again = "make dbt ARGS='run --select stg_jaffle_shop__orders --full-refresh'"
+    is_seen(found.get_by_text(again))
     # The last task of a run that went well has asked the warehouse what columns it has.
     row = found.get_by_role("row").filter(has=found.get_by_text("ordered_at", exact=True))
     assert "timestamp" in row.get_by_role("cell").nth(1).inner_text()

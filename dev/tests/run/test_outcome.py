@@ -118,7 +118,7 @@ def test_a_failed_task_ends_with_what_where_and_what_next(dbt):
         "Held back by it: test.jaffle_shop.orders, model.jaffle_shop.customers.v1, "
         "model.jaffle_shop.customers.v2, model.jaffle_shop.daily_revenue, "
         "test.jaffle_shop.customers.v1 and 5 more",
-        "Run it again: dbt run --select orders",
+        "Run it again: python -m include.engine.run.dbt run --select orders",
     ]
     assert ti.xcoms["return_value"]["status"] == "fail"
 
@@ -183,7 +183,7 @@ def test_a_failure_is_told_though_the_manifest_is_gone(dbt, monkeypatch):
     assert str(error.value).splitlines() == [
         "model.jaffle_shop.orders: error",
         "  no",
-        "Run it again: dbt run --select orders",
+        "Run it again: python -m include.engine.run.dbt run --select orders",
     ]
 
 

@@ -15,7 +15,7 @@ from include.engine.run import results
 from include.engine.run.operator import DbtOperator
 
 ORDERS, CUSTOMERS = "model.jaffle_shop.orders", "model.jaffle_shop.customers.v2"
-RERUN = "Run it again: dbt run --select orders"
+RERUN = "Run it again: python -m include.engine.run.dbt run --select orders"
 BROKEN_OFF = (
     "Held back by it: test.jaffle_shop.orders, model.jaffle_shop.customers.v1, "
     "model.jaffle_shop.customers.v2, model.jaffle_shop.daily_revenue, "

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.installation import CLEAN, processes_of, up, write_project
+from dev.tests.scheduled.aftermath import last_words
+from dev.tests.scheduled.installation import (
+    CLEAN,
+    dag_arguments,
+    processes_of,
+    triggered,
+    up,
+    write_project,
+)
 from include.engine.settings import ROOT
+from scripts.local.api import Api
 
 FILES = {
     "models/noted.sql": "select '{{ var('note', '') }}' as note",
@@ -70,8 +79,23 @@ def test_what_dbt_makes_of_a_failure_is_the_exit_code_of_the_verb(at, shell):
     assert processes_of(at) == []
 
 
-def test_beside_airflow_the_command_is_a_warm_one(at, shell, environment):
-    up(at, environment)
+@pytest.fixture(scope="module")
+def api(at, environment) -> Api:
+    return up(at, environment | dag_arguments(retries=0))[0]
+
+
+def test_what_a_failed_task_prints_runs_it_again_when_it_is_pasted(at, api, shell):
+    assert triggered(api, "pasted", vars={"note": NOTE}) == "failed"
+    again = last_words(at, "pasted", "model.tiny.broken")[-1].removeprefix("Run it again: ")
+    assert again.startswith("make dbt ARGS=")
+    code, output = shell(again)
+    assert (code, "division by zero" in output) == (2, True), output
+    code, output = shell(again.replace("--select broken", "--select noted"))
+    assert (code, "Completed successfully" in output) == (0, True), output
+    assert shell("make psql SQL='select note from by_hand.noted'")[1].splitlines()[2] == f" {NOTE}"
+
+
+def test_beside_airflow_the_command_is_a_warm_one(at, api, shell):
     code, output = shell(build("warm"))
     assert (code, "Completed successfully" in output) == (0, True), output
     assert [line for line in processes_of(at) if "warm/server.py" in line] != []

@@ -128,8 +128,8 @@ def test_a_failed_test_ends_with_its_rows_its_query_and_what_to_do(at, failed):
         "        '3'",
         "    )",
         "Held back by it: model.tiny.below_middle",
-        "Run it again: dbt test --select middle_is_three unique_middle_id"
-        """ --indirect-selection empty '--vars={"word": "is ***"}'""",
+        "Run it again: make dbt ARGS='test --select middle_is_three unique_middle_id "
+        """--indirect-selection empty '"'"'--vars={"word": "is ***"}'"'"''""",
     ]
 
 
@@ -209,8 +209,9 @@ def test_failures_and_warnings_are_mailed_and_no_secret_is(api, failed, mails, a
         "  File: models/talkative.sql",
         "  The query:",
         "    select &#39;is ***&#39;::int as id",
-        "Run it again: dbt run --select talkative "
-        "&#39;--vars={&#34;word&#34;: &#34;is ***&#34;}&#39;</pre>"
+        "Run it again: make dbt ARGS=&#39;run --select talkative "
+        "&#39;&#34;&#39;&#34;&#39;--vars={&#34;word&#34;: &#34;is ***&#34;}"
+        "&#39;&#34;&#39;&#34;&#39;&#39;</pre>"
         f"<a href='{api.url}/dags/dbt_dag/runs/run%3A1%2Bx/tasks/"
         "model.tiny.talkative?try_number=1'>The task</a>",
     ]

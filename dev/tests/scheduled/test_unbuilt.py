@@ -103,7 +103,7 @@ def test_a_model_that_the_project_has_no_more_fails_and_publishes_nothing(
         "models/gone.sql, models/renamed.sql",
         "  Build it with: make manifest (in an Astro project: rebuild the image)",
         "Held back by it: model.tiny.child",
-        "Run it again: dbt run --select gone",
+        "Run it again: make dbt ARGS='run --select gone'",
     ]
 
 
@@ -114,5 +114,5 @@ def test_any_failure_names_a_stale_manifest(api, at, project):
         "The dbt project changed since its manifest was built: models/child.sql, "
         "models/gone.sql, models/renamed.sql",
         "Build it with: make manifest (in an Astro project: rebuild the image)",
-        "Run it again: dbt run --select child '--vars={\"extra\": false}'",
+        """Run it again: make dbt ARGS='run --select child '"'"'--vars={"extra": false}'"'"''""",
     ]

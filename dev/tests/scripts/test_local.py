@@ -89,6 +89,7 @@ def test_the_environment_is_made_of_what_is_given_and_nothing_else():
         "NO_PROXY": "intranet,localhost,127.0.0.1",
         "no_proxy": "intranet,localhost,127.0.0.1",
         "DBT_WARM_DIR": str(at.sockets / "warm"),
+        "DBT_BY_MAKE": "true",
         "AIRFLOW__CORE__DAGS_FOLDER": "/my project/dags",
         "AIRFLOW__CORE__PLUGINS_FOLDER": "/my project/plugins",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -22,7 +22,7 @@ from include.engine import settings
 from include.engine.manifest import find
 from include.engine.run import params, results
 from include.engine.run.environment import dbt_environment, require_dbt
-from include.engine.run.process import STDIN, DbtProcess, shell_command
+from include.engine.run.process import STDIN, DbtProcess, parse_command, shell_command
 
 
 class DbtOperator(BashOperator):
@@ -127,8 +127,10 @@ class DbtOperator(BashOperator):
             ti.xcom_push(results.WARNINGS, text)
 
     def rerun_hint(self) -> str:
-        """What a person does to run the same again."""
-        return self.bash_command.removesuffix(STDIN).strip()
+        """The line that a person pastes into a shell to run the same again."""
+        from include.engine.run import rerun  # only a task that fails imports it
+
+        return rerun.shell_line(parse_command(self.bash_command), settings.load().by_make)
 
     def _window(self, context: Any) -> tuple[str, ...]:
         """dbt's arguments for the data interval of the run, where the model is a microbatch one."""

@@ -8,7 +8,6 @@ browser to load anything from another host.
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +28,7 @@ from include.engine.manifest import find, records, staleness
 from include.engine.plan import cache
 from include.engine.plan.dags import Dag
 from include.engine.plan.tasks import Task
-from include.engine.run import docs_catalog, params
+from include.engine.run import docs_catalog, params, rerun
 from include.engine.ui import pages, render
 
 NO_CATALOG = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
@@ -160,14 +159,15 @@ def beside(path: Path, name: str) -> Path | None:
 
 
 def command(task: Task, run: DagRun | None) -> str:
-    """The dbt command of the task for a shell, with the params of that run; "" if it has none."""
+    """The line for a shell that repeats the task with the params of that run; "" without dbt."""
     if not task.argv:
         return ""
     conf, added = (run and run.conf) or {}, ()
     if run and task.microbatch:
         interval = run.data_interval_start, run.data_interval_end
         added = params.batch_arguments(conf, run.run_type, *interval)
-    return shlex.join(("dbt", *task.argv, *params.command_arguments(task.argv[0], conf), *added))
+    argv = (*task.argv, *params.command_arguments(task.argv[0], conf), *added)
+    return rerun.shell_line(argv, settings.load().by_make)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
