@@ -12,7 +12,7 @@ PROJECTS := 24
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
-SCHEDULED := $(addprefix dev/tests/scheduled/test_,scheduled.py interrupt.py pipeline.py two_dags.py results.py hooks.py)
+DAILY := $(addprefix dev/tests/scheduled/test_,run.py up.py verbs.py)
 FAULT_TESTS := does_not_compile or manifest_was_if_it_is_gone or warehouse_that_is or full_disk or missing_dbt
 # Pins are of this day: `make pins` writes the same files until the day is changed here.
 PINS_OF := 2026-11-15
@@ -54,8 +54,8 @@ warm: ## show the warm dbt: what it caches, and why a manifest is not cached (ST
 psql: airflow-venv ## look into the embedded warehouse (SQL='select ...': one statement)
 	@$(LOCAL) psql $(if $(SQL),--sql="$$SQL")
 
-test: test-quick ## the tests of every day, the last of which run the whole DAG
-	@$(PYTEST) dev/tests/shapes dev/tests/scheduled $(addprefix --ignore ,$(SCHEDULED))
+test: test-quick ## the tests of every day: the last ones run the whole DAG
+	@$(PYTEST) dev/tests/shapes $(DAILY)
 
 test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and a real Postgres
 	@$(PYTEST) dev/tests/warm
@@ -64,8 +64,8 @@ test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
 	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser)
 
-test-scheduled: airflow-venv dbt-venv ## runs that fail and are mended, have params, leave results, or are interrupted
-	@$(PYTEST) $(SCHEDULED)
+test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
+	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
 
 test-browser: airflow-venv manifest browser-venv ## drive Airflow's UI with a real browser: what a person sees
 	@$(BROWSER) $(PYTEST) dev/tests/browser
@@ -103,7 +103,7 @@ lint: airflow-venv ## check style and common mistakes
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 
-format: airflow-venv ## mend what lint can mend
+format: airflow-venv ## fix what lint can fix
 	@$(AIRFLOW) -m ruff check --fix .
 	@$(AIRFLOW) -m ruff format .
 
