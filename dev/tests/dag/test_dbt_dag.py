@@ -23,6 +23,7 @@ from include.engine.manifest import staleness
 from include.engine.run import summary
 from include.engine.run.environment import require_dbt
 from include.engine.run.operator import DbtOperator
+from include.engine.version import VERSION
 
 
 def test_the_dag_folder_has_no_import_errors(dagbag):
@@ -35,6 +36,7 @@ def test_the_dag_runs_daily_without_catchup_and_one_run_at_a_time(dag):
     assert (dag.timetable, dag.catchup, dag.max_active_runs) == (daily, False, 1)
     assert dag.tags == {"dbt"}
     assert "Every dbt model as a task of its own" in dag.doc_md
+    assert dag.doc_md.splitlines()[-1] == f"**Version** of the engine: {VERSION}."
 
 
 def test_every_task_is_retried_twice_with_exponential_backoff(dag):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from include.engine.plan.records import Dag, Schedule
+from include.engine.version import VERSION
 
 DOC = """
 Every dbt model as a task of its own, wired as dbt's own graph: {counts}.
@@ -20,7 +21,7 @@ _AWAITED = {
 
 
 def dag_doc(dag: Dag) -> str:
-    """The page of the DAG: how many tasks it has, its schedule, and what it reads."""
+    """The page of the DAG: its number of tasks, its schedule, what it reads, and the version."""
     return DOC.format(counts=counts(dag)) + "".join(f"\n{line}\n" for line in _lines(dag))
 
 
@@ -38,6 +39,7 @@ def _lines(dag: Dag) -> list[str]:
     for dag_id in sorted(by_dag):
         source = f"what `{dag_id}` builds" if dag_id else "what no DAG here builds"
         lines.append(f"**Reads** {source}: {_names(by_dag[dag_id])}.")
+    lines.append(f"**Version** of the engine: {VERSION}.")
     return lines
 
 
