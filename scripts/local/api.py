@@ -1,4 +1,4 @@
-"""The few questions that are put to Airflow's REST API.
+"""The calls of Airflow's REST API that are needed here.
 
 https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html
 """
@@ -19,9 +19,9 @@ DAG_ID = "dbt_dag"
 
 
 class Api:
-    """Airflow's REST API on this machine, as the administrator that everybody is here.
+    """Airflow's REST API on this machine, where every user is an administrator.
 
-    What is asked of one DAG is asked of `dag_id`.
+    Calls that are about one DAG are about `dag_id`.
     """
 
     def __init__(self, port: int, dag_id: str = DAG_ID) -> None:
@@ -32,7 +32,7 @@ class Api:
         self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def call(self, method: str, path: str, body: object = None):
-        """The decoded answer. Raises LocalError with Airflow's own words when it refuses."""
+        """The decoded answer. Raises LocalError, with Airflow's message, if it refuses."""
         try:
             return self._ask(method, path, body)
         except urllib.error.HTTPError as error:
@@ -75,11 +75,11 @@ class Api:
     def dags(self) -> list[dict]:
         """The DAGs of this project that Airflow knows."""
         query = f"dag_id_pattern={DAG_ID}&exclude_stale=true&limit=1000"
-        found = self.call("GET", f"/api/v2/dags?{query}")["dags"]
-        return [d for d in found if d["dag_id"] == DAG_ID or d["dag_id"].startswith(f"{DAG_ID}__")]
+        dags = self.call("GET", f"/api/v2/dags?{query}")["dags"]
+        return [d for d in dags if d["dag_id"] == DAG_ID or d["dag_id"].startswith(f"{DAG_ID}__")]
 
     def parse_again(self) -> None:
-        """Have the DAGs' file read before its turn."""
+        """Have Airflow read the DAG file now."""
         for dag in self.dags()[:1]:
             self.call("PUT", f"/api/v2/parseDagFile/{dag['file_token']}")
 
@@ -115,14 +115,14 @@ class Api:
 
     def tasks(self, run_id: str) -> list[dict]:
         """Every task of the run, with its state, dates and number of tries."""
-        found: list[dict] = []
+        tasks: list[dict] = []
         while True:
             page = self.call(
-                "GET", f"{self._run(run_id)}/taskInstances?limit=100&offset={len(found)}"
+                "GET", f"{self._run(run_id)}/taskInstances?limit=100&offset={len(tasks)}"
             )
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
+            tasks += page["task_instances"]
+            if not page["task_instances"] or len(tasks) >= page["total_entries"]:
+                return tasks
 
     def _run(self, run_id: str) -> str:
         return f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(run_id, safe='')}"

@@ -1,4 +1,4 @@
-"""One run of the DAG, from its trigger to the table of its tasks and what is in the warehouse."""
+"""One run of a DAG: trigger it, print its progress, then its tasks and what is in the warehouse."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scripts.local.paths import LocalError, Paths
 POLL_SECONDS = 1.0
 END_TRIES = 10
 TABLES_SHOWN = 3
-EXAMPLE = "customers"  # the relation to look into, where the project has one of that name
+EXAMPLE = "customers"  # the relation in the printed example, if the project has it
 
 
 def run(paths: Paths, api: Api, verb: str, timeout: float, params: Mapping[str, object]) -> int:
@@ -36,7 +36,7 @@ def run(paths: Paths, api: Api, verb: str, timeout: float, params: Mapping[str, 
         api.trigger(run_id, **params)
         state = _until_finished(paths, api, run_id, verb, began + timeout)
     except BaseException:
-        # An Airflow that stays up has to be told that nobody waits for this run any more.
+        # The Airflow of make up would go on with this run.
         with processes.uninterrupted():
             _end(api, run_id)
         raise
@@ -64,16 +64,16 @@ def _until_finished(paths: Paths, api: Api, run_id: str, verb: str, deadline: fl
         if time.monotonic() > deadline:
             late = ", ".join(name for name, state in before.items() if state == "running")
             raise LocalError(
-                "The run is not finished in the time it has. Give it more: make run TIMEOUT=7200. "
-                f"At work: {late or 'no task'}"
+                "The run is not finished in its time. Give it more: make run TIMEOUT=7200. "
+                f"Still running: {late or 'no task'}"
             )
         airflow.require_services(paths, airflow.SERVICES[verb])
         time.sleep(POLL_SECONDS)
 
 
 def _end(api: Api, run_id: str) -> None:
-    """Mark the run failed, until that is what it is: Airflow refuses where its scheduler has just
-    begun with the run (a deadlock in its database, which it answers with a 500).
+    """Mark the run as failed. Airflow may refuse at first: while its scheduler begins with the run,
+    there can be a deadlock in the database, and it answers 500.
     """
     for _ in range(END_TRIES):
         with suppress(LocalError):

@@ -1,4 +1,4 @@
-"""Has the manifest built before Airflow starts, when it no longer is that of the dbt project."""
+"""Builds the manifest before Airflow starts, if the dbt project has changed since."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.local.paths import LocalError, Paths
 
 
 def ensure(paths: Paths, config: Settings) -> None:
-    """Build the manifest unless it is there and fresh. dbt's own words are printed when it fails.
+    """Build the manifest unless it is fresh. If that fails, dbt prints why.
 
     Raises LocalError if it cannot be built, or if there is neither a manifest nor a dbt project.
     """
@@ -34,7 +34,7 @@ def ensure(paths: Paths, config: Settings) -> None:
 
 
 def is_fresh(config: Settings, pins: Path) -> bool:
-    """Whether the manifest is that of the project as it is now, built by the dbt of `pins`.
+    """Whether the manifest is that of the project as it is now, and of the dbt in `pins`.
 
     One with a selection is never fresh: only dbt can say whether it still selects the same.
     """

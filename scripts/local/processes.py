@@ -1,8 +1,8 @@
-"""Processes that outlive the command that started them: started, recorded, recognised and stopped.
+"""Processes that outlive the command that started them: start, record, recognise and stop them.
 
-A record is written for each one, so that whatever happens to the command, the next one knows what
-is running. A process is recognised by its pid and by when it started: a pid that the system has
-given to another process is never touched.
+Each process has a record, so the next command knows what runs, even if this one is killed. A record
+has the pid and the start of its process: if the system has given the pid to another process, that
+one is never touched.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 @dataclass(frozen=True)
 class Record:
-    """A process that this package started, for the command `verb`; `port` is where it listens."""
+    """A process that the command `verb` started. `port` is where it listens, if it does."""
 
     name: str
     pid: int
@@ -38,14 +38,14 @@ class Record:
 
 
 def birth(pid: int) -> str | None:
-    """What tells process `pid` from others that had or will have the same pid; None if gone."""
+    """A mark that only this process with the pid `pid` has; None if there is no such process."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         stat, boot = Path(f"/proc/{pid}/stat"), Path("/proc/sys/kernel/random/boot_id")
         if stat.exists() and boot.exists():
-            # Linux: ticks since boot. psutil's wall-clock time moves when the clock is set.
+            # Linux: ticks since boot. The time that psutil has changes when the clock is set.
             return f"{boot.read_text().strip()}/{stat.read_text().rpartition(')')[2].split()[19]}"
         return str(process.create_time())
     except (psutil.Error, OSError):
@@ -94,26 +94,26 @@ def alive(record: Record) -> bool:
 
 
 def recorded(paths: Paths) -> list[Record]:
-    """Every process that was started here and still runs. Records of dead ones are removed."""
-    found = []
+    """The records of processes that still run. Removes the records of others."""
+    records = []
     for file in sorted(paths.records.glob("*.json")):
         try:
             record = Record(**json.loads(file.read_text()))
         except (ValueError, TypeError):
             record = None
         if record and alive(record):
-            found.append(record)
+            records.append(record)
         else:
             file.unlink(missing_ok=True)
-    return found
+    return records
 
 
 def stop(paths: Paths, records: Iterable[Record], first: int = signal.SIGTERM) -> None:
-    """End these processes and all that descend from them, after GRACE seconds by SIGKILL.
+    """End these processes and all their descendants: with the signal `first`, and after GRACE
+    seconds with SIGKILL.
 
-    `first` is the signal to begin with. Tasks run their commands in sessions of their own, so
-    neither a session nor a process group holds all of them: the tree does, looked at again until
-    nothing is left of it.
+    Tasks run their commands in sessions of their own, so no session or process group has all of
+    them. This walks the tree of processes until it is empty.
     """
     records = [record for record in records if alive(record)]
     _end_trees([record.pid for record in records], first)
@@ -122,13 +122,13 @@ def stop(paths: Paths, records: Iterable[Record], first: int = signal.SIGTERM) -
 
 
 def stop_all_with(argument: str) -> None:
-    """End every process of this user that has an argument which begins with `argument`."""
-    found = []
+    """End every process of this user with an argument that begins with `argument`."""
+    pids = []
     for process in psutil.process_iter(["cmdline", "uids"]):
         ours = process.info["uids"] and process.info["uids"].real == os.getuid()
         if ours and any(word.startswith(argument) for word in process.info["cmdline"] or ()):
-            found.append(process.pid)
-    _end_trees(found)
+            pids.append(process.pid)
+    _end_trees(pids)
 
 
 def _end_trees(roots: Iterable[int], first: int = signal.SIGTERM) -> None:
@@ -136,7 +136,7 @@ def _end_trees(roots: Iterable[int], first: int = signal.SIGTERM) -> None:
     for pid in roots:
         with suppress(psutil.Error):
             family[pid] = psutil.Process(pid)
-    told: set[tuple[int, int]] = set()
+    sent: set[tuple[int, int]] = set()
     deadline = time.monotonic() + GRACE
     while True:
         _add_children(family)
@@ -145,8 +145,8 @@ def _end_trees(roots: Iterable[int], first: int = signal.SIGTERM) -> None:
             return
         number = first if time.monotonic() < deadline else signal.SIGKILL
         for process in left:
-            if (process.pid, number) not in told:
-                told.add((process.pid, number))
+            if (process.pid, number) not in sent:
+                sent.add((process.pid, number))
                 with suppress(psutil.Error):
                     process.send_signal(number)
         psutil.wait_procs(left, timeout=0.1)
@@ -178,7 +178,7 @@ def _record_file(paths: Paths, name: str) -> Path:
 
 @contextmanager
 def only_one(paths: Paths, verb: str) -> Iterator[None]:
-    """Hold the lock of this state folder. Raises LocalError when another command holds it."""
+    """Hold the lock of this state folder. Raises LocalError if another command holds it."""
     paths.records.mkdir(parents=True, exist_ok=True)
     with (paths.records / "lock").open("a+") as file:
         try:
@@ -197,7 +197,7 @@ def only_one(paths: Paths, verb: str) -> Iterator[None]:
 
 
 def interruptible() -> None:
-    """Let a closed terminal and a plain `kill` end this command as Ctrl-C does."""
+    """Let a closed terminal, or `kill`, end this command as Ctrl-C does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
 
@@ -208,7 +208,7 @@ def _interrupt(number: int, _frame: object) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Act on a Ctrl-C that comes meanwhile only afterwards: nothing is left half done."""
+    """Delay a Ctrl-C until the end of the block, so that nothing is left half done."""
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, lambda n, _: came.append(n)) for number in numbers]
@@ -224,7 +224,7 @@ def uninterrupted() -> Iterator[None]:
 def foreground(
     command: Sequence[str], environment: Mapping[str, str], cwd: Path, output=None
 ) -> int:
-    """Run a command to its end and return its exit code; an interrupt ends all it started."""
+    """Run a command and return its exit code. An interrupt ends it with all that it started."""
     process = None
     try:
         with uninterrupted():

@@ -1,4 +1,4 @@
-"""What `make run` prints of a run: pure functions from Airflow's answers to lines."""
+"""The lines that `make run` prints: pure functions of Airflow's answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAD = {"failed", "upstream_failed"}
 
 def instant(text: str) -> datetime:
     """A timestamp of Airflow's API."""
-    # Python 3.10's fromisoformat knows no Z and no fraction of other than 3 or 6 digits.
+    # In Python 3.10, fromisoformat reads no Z, and only fractions of 3 or 6 digits.
     text = text.replace("Z", "+00:00")
     head, dot, tail = text.partition(".")
     if dot:
@@ -24,19 +24,19 @@ def instant(text: str) -> datetime:
 
 
 def seconds(start: str | None, end: str | None) -> float | None:
-    """Seconds between two of Airflow's timestamps; None when one is missing."""
+    """Seconds between two of Airflow's timestamps; None if one is missing."""
     if not (start and end):
         return None
     return (instant(end) - instant(start)).total_seconds()
 
 
 def changes(before: Mapping[str, str], tasks: Iterable[Mapping]) -> list[Mapping]:
-    """The tasks that finished since `before`, or failed and wait for another try, as they ended."""
-    told = FINISHED | {"up_for_retry"}
+    """The tasks that ended since `before`, also those that wait for a retry, in that order."""
+    ended = FINISHED | {"up_for_retry"}
     new = [
         task
         for task in tasks
-        if task["state"] in told and before.get(task["task_id"]) != task["state"]
+        if task["state"] in ended and before.get(task["task_id"]) != task["state"]
     ]
     return sorted(new, key=lambda task: (task["end_date"] or "", task["task_id"]))
 
@@ -48,7 +48,7 @@ def progress(task: Mapping, finished: int, total: int) -> str:
 
 
 def in_order(tasks: Iterable[Mapping]) -> list[Mapping]:
-    """The tasks in the order of their start, those that never started last."""
+    """The tasks in the order of their start. Those that never started come last."""
     return sorted(
         tasks, key=lambda task: (not task["start_date"], task["start_date"] or "", task["task_id"])
     )

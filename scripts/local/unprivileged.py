@@ -1,4 +1,4 @@
-"""The user that PostgreSQL runs as when root starts it, which it refuses to run as itself."""
+"""The user that PostgreSQL runs as when root starts it: it refuses to run as root."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from scripts.local.paths import LocalError
 
-ROOT_BECOMES = "pgserver"  # the name that the wheel uses, too
+ROOT_BECOMES = "pgserver"  # as in the code of the wheel
 
 
 def server_user() -> pwd.struct_passwd:
-    """The user that a server started by root runs as, made when it is not there."""
+    """The user of a server that root starts. Makes the user if there is none."""
     try:
         return pwd.getpwnam(ROOT_BECOMES)
     except KeyError:
@@ -38,12 +38,11 @@ def give_to_server(path: Path) -> None:
 
 
 def as_server(*entered: Path) -> list[str]:
-    """What to put before a server program's command: nothing, unless it is root who runs it.
+    """The words before the command of a server program: none, except for root.
 
-    `entered` are the program and the folder of the data.
-
-    In a checkout that only root can enter, such as one in /root, the server keeps root's right to
-    read files and pass through folders, rather than having them opened to everybody.
+    `entered` are the program and the folder of the data. If only root can enter them, as in /root,
+    the server keeps root's right to read files and to enter folders. So no folder has to be opened
+    to all users.
     """
     if os.getuid() != 0:
         return []
@@ -54,7 +53,7 @@ def as_server(*entered: Path) -> list[str]:
     user = server_user()
     command = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     if not all(map(open_to_all, entered)):
-        # Without no_setuid_fixup the kernel's access(2), which initdb asks, forgets the right.
+        # initdb calls access(2), which ignores that right without no_setuid_fixup.
         command += ["--securebits=+no_setuid_fixup"]
         command += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [*command, "--"]

@@ -47,7 +47,7 @@ def run(
 
 
 def up(paths: Paths, first_port: int) -> int:
-    """Start Airflow and leave it running, its DAGs switched on. Returns 0."""
+    """Start Airflow, switch its DAGs on, and leave it running. Returns 0."""
     with processes.only_one(paths, "up"):
         port = airflow.running(paths, "up")
         if port is not None:
@@ -70,7 +70,7 @@ def up(paths: Paths, first_port: int) -> int:
 
 
 def down(paths: Paths) -> int:
-    """Stop what `up` started, or what a command that was killed has left. Returns 0."""
+    """Stop what `up` started, and what a killed command has left. Returns 0."""
     with processes.only_one(paths, "down"), processes.uninterrupted():
         names = [record.name for record in processes.recorded(paths)]
         _stop(paths)
@@ -114,7 +114,7 @@ def dbt(paths: Paths, text: str) -> int:
 
 @contextmanager
 def _postgres(paths: Paths, keys: Mapping[str, str], verb: str) -> Iterator[None]:
-    """Meanwhile the embedded Postgres runs. It is stopped at the end if it was started here."""
+    """Run the embedded Postgres during the block. Stop it at the end if it did not run before."""
     if postgres.running(paths):
         yield
         return
@@ -128,9 +128,9 @@ def _postgres(paths: Paths, keys: Mapping[str, str], verb: str) -> Iterator[None
 
 
 def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tuple[Api, datetime]:
-    """Start Postgres and Airflow's services, and wait until they are well.
+    """Start Postgres and Airflow's services, and wait until they are healthy.
 
-    Returns Airflow's API, and a time before which this Airflow has read no DAG file.
+    Returns Airflow's API, and a time before this Airflow read a DAG file.
     """
     if left := processes.recorded(paths):
         names = ", ".join(record.name for record in left)
@@ -163,7 +163,7 @@ def _parsed_dags(paths: Paths, api: Api, since: datetime, verb: str) -> list[str
 
 def _stop(paths: Paths) -> None:
     airflow.stop(paths)
-    # The warm dbt is a task's child no more: its socket tells it from those of other projects.
+    # A warm dbt is no child of a service. Its socket is in the folder of this installation.
     processes.stop_all_with(f"{paths.warm}{os.sep}")
     postgres.stop(paths)
 
@@ -184,7 +184,7 @@ def _run_once(
 
 
 def _step(name: str, action: Callable[[], object]) -> None:
-    """Do `action`, with a line that says what it is and then how long it took."""
+    """Do `action`, and print its name and how long it took."""
     print(f"==> {name} ... ", end="", flush=True)
     began = time.monotonic()
     try:
