@@ -14,6 +14,7 @@ from dev.tests.scheduled.installation import (
     CLEAN,
     dag_arguments,
     processes_of,
+    table_of,
     triggered,
     up,
     write_project,
@@ -93,6 +94,19 @@ def test_what_a_failed_task_prints_runs_it_again_when_it_is_pasted(at, api, shel
     code, output = shell(again.replace("--select broken", "--select noted"))
     assert (code, "Completed successfully" in output) == (0, True), output
     assert shell("make psql SQL='select note from by_hand.noted'")[1].splitlines()[2] == f" {NOTE}"
+
+
+def test_a_selection_runs_through_the_dag_with_its_variables(api, shell):
+    variables = shlex.quote(f'{{"note": {quoted(NOTE + " by run")}}}')
+    code, output = shell(f"make run SELECT=noted VARS={variables}")
+    assert code == 0, output
+    assert table_of(output) == {
+        "model.tiny.noted": "success",
+        "model.tiny.broken": "skipped",
+        "run_results": "success",
+    }
+    shown = shell("make psql SQL='select note from by_hand.noted'")[1].splitlines()[2]
+    assert shown == f" {NOTE} by run"
 
 
 def test_beside_airflow_the_command_is_a_warm_one(at, api, shell):
