@@ -64,7 +64,8 @@ class Project:
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """As `astro dev pytest`: folders copied into a container, no database."""
         container = f"{self.name}-pytest"
-        self.docker("create", "--name", container, self.name, "pytest", *arguments)
+        given = ("--env-file", ".env") if (self.folder / ".env").exists() else ()
+        self.docker("create", "--name", container, *given, self.name, "pytest", *arguments)
         try:
             for folder in ("dags", "tests", "plugins", "include", ".astro"):
                 self.docker("cp", folder, f"{container}:{HOME}/")
@@ -91,10 +92,10 @@ class Project:
         given = [part for pair in (environ or {}).items() for part in ("--env", "=".join(pair))]
         return self.compose("exec", "--no-TTY", *given, service, *argv, **options)
 
-    def sql(self, statement: str) -> str:
+    def sql(self, statement: str, database: str = "warehouse") -> str:
         """What the warehouse answers: a line for each row, its columns separated by `|`."""
-        psql = ("psql", "--user", "warehouse", "--no-align", "--tuples-only", "--command")
-        return self.execute("warehouse", *psql, statement).stdout.strip()
+        psql = ("psql", "--user", "warehouse", "--no-align", "--tuples-only", "--dbname", database)
+        return self.execute("warehouse", *psql, "--command", statement).stdout.strip()
 
     def api(self, path: str, body: object = None, method: str = "GET"):
         """What Airflow's API answers: decoded JSON. Raises OSError where it does not."""
@@ -142,8 +143,10 @@ class Project:
 
 
 def clone(folder: Path) -> Project:
-    """A copy of the project with the sample in it, of another user than the image's where this one
-    is root. Its tasks are retried more often, and sooner: a machine that builds images is busy.
+    """A copy of the project with the sample in it, as `astro dev init --from-template` extracts it:
+    no file has an execute bit. Where this user is root, it is of another user than the image's.
+
+    Its tasks are retried more often, and sooner: a machine that builds images is busy.
     """
     shutil.copytree(settings.ROOT, folder, ignore=left_out, symlinks=True)
     sample.write_project(folder / "include" / "dbt")
@@ -151,11 +154,11 @@ def clone(folder: Path) -> Project:
     text = (settings.ROOT / "dags" / "dbt_dag.py").read_text()
     text = text.replace('"retries": 2', '"retries": 4').replace("minutes=1", "seconds=5")
     dag_file.write_text(text)
-    if os.getuid() == 0:
-        for path in (folder, *folder.rglob("*")):
+    for path in (folder, *folder.rglob("*")):
+        if os.getuid() == 0:
             os.chown(path, FOREIGN_UID, FOREIGN_UID, follow_symlinks=False)
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
     return Project(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ SMALL_TASKS = {
     "test.jaffle_shop.stg_jaffle_shop__customers",
     "run_results",
 }
+SEED = "seed.jaffle_shop.raw_customers"
 SLOW = "model.jaffle_shop.slow"
 BUILD = ("python", "-m", "include.engine.manifest.build")
 
@@ -50,6 +52,26 @@ def restarts(project: Project) -> dict[str, str]:
     return {name: project.docker(*count, found).stdout.strip() for name, found in ids.items()}
 
 
+def tested(project: Project, where: tuple[str, ...], task: str) -> str:
+    """What `airflow tasks test` prints in the container that these words of compose name.
+
+    The scheduler would take its run for one of its own, unless the DAG is paused.
+    """
+    project.api(f"dags/{DAG}", {"is_paused": True}, "PATCH")
+    done = project.compose(*where, "airflow", "tasks", "test", DAG, task, check=False)
+    project.api(f"dags/{DAG}", {"is_paused": False}, "PATCH")
+    return done.stdout
+
+
+def states_in(output: str) -> list[str]:
+    """The state that `airflow tasks test` ended with: its exit code says nothing."""
+    return re.findall(r"new_state=(\w+)", output)
+
+
+def ends(project: Project, where: tuple[str, ...]) -> list[str]:
+    return states_in(tested(project, where, SEED))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def restarts_at_first(started: Project) -> dict[str, str]:
     """As the CLI starts them, the services end and begin again until the database is migrated."""
@@ -69,6 +91,42 @@ def test_a_run_is_green_and_its_models_are_in_the_warehouse(started):
     FIGURES.append(f"first run: {time.monotonic() - began:.1f} s")
     assert run["state"] == "success", started.states(run["dag_run_id"])
     assert started.sql("select count(*) > 0, bool_and(order_id > 0) from analytics.orders") == "t|t"
+    warm = started.execute(
+        "scheduler", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
+    ).stdout
+    assert "warm/server" in warm, "its tasks started dbt again and again"
+
+
+def test_a_command_in_any_service_finds_the_warehouse(started):
+    """`astro dev run tasks test …` runs in the api-server, `astro dev bash` where one likes."""
+    for service in ("api-server", "triggerer"):
+        assert ends(started, ("exec", "--no-TTY", service)) == ["success"]
+
+
+def test_a_connection_that_a_person_edits_in_airflow_stays_at_the_next_start(started):
+    mine = {"connection_id": "warehouse", "conn_type": "postgres", "description": "mine"}
+    started.api("connections/warehouse?update_mask=description", mine, "PATCH")
+    started.compose("run", "--rm", "--no-TTY", "--no-deps", "db-migration")
+    found = started.api("connections/warehouse")
+    assert (found["description"], found["host"]) == ("mine", "warehouse")
+
+
+@pytest.mark.parametrize("service", ["scheduler", "api-server"])
+def test_the_warehouse_that_the_env_file_names_is_used_in_place_of_the_samples(started, service):
+    """In a container of its own: a running one has the .env that was there at its start."""
+    database = f"of_{service.replace('-', '_')}"
+    started.sql(f"create database {database}")
+    started.sql("create role me superuser login password 'a$b'")
+    theirs = {"conn_type": "postgres", "host": "warehouse", "login": "me", "password": "a$b"}
+    env_file = started.folder / ".env"
+    env_file.write_text(f"AIRFLOW_CONN_WAREHOUSE='{json.dumps(theirs | {'schema': database})}'\n")
+    try:
+        assert ends(started, ("run", "--rm", "--no-TTY", "--no-deps", service)) == ["success"]
+    finally:
+        env_file.unlink()
+        started.sql("drop role me")
+    count = "select count(*) > 0 from analytics_raw.raw_customers"
+    assert started.sql(count, database) == "t"
 
 
 @pytest.fixture(scope="module")
@@ -141,17 +199,11 @@ def test_a_warehouse_that_is_restarted_in_the_middle_of_a_model_costs_a_retry(sl
 
 
 def tried(project: Project, **environ: str) -> str:
-    """What a task prints that is run alone in the scheduler's container, and fails.
-
-    The scheduler would take its run for one of its own, unless the DAG is paused.
-    """
-    test = ("airflow", "tasks", "test", DAG, SLOW)
-    project.api(f"dags/{DAG}", {"is_paused": True}, "PATCH")
-    done = project.execute("scheduler", *test, environ=environ, check=False)
-    project.api(f"dags/{DAG}", {"is_paused": False}, "PATCH")
-    ends = re.findall(r"new_state=(\w+)", done.stdout)  # the command's exit code says nothing
-    assert ends in (["failed"], ["up_for_retry"]), done.stdout
-    return done.stdout
+    """What a task prints that is run alone in the scheduler's container, and fails."""
+    given = [part for pair in environ.items() for part in ("--env", "=".join(pair))]
+    output = tested(project, ("exec", "--no-TTY", *given, "scheduler"), SLOW)
+    assert states_in(output) in (["failed"], ["up_for_retry"]), output
+    return output
 
 
 def test_a_full_disk_fails_the_task_with_its_reason_and_leaves_nothing_behind(slow):

@@ -24,7 +24,7 @@ CLEAN = {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("AIRFLOW", "DBT_", "WAREHOUSE_"))
-}
+} | {"AIRFLOW_CONN_WAREHOUSE": ""}  # that of an .env file is not for tests
 
 TINY = {
     "dbt_project.yml": """

@@ -18,7 +18,7 @@ import pytest
 from include.engine import settings
 from include.engine.manifest import staleness
 from scripts.local import airflow, follow, manifest, ports, processes, report, unprivileged
-from scripts.local.environment import airflow_environment, load_secrets
+from scripts.local.environment import airflow_environment, load_env_file, load_secrets
 from scripts.local.paths import LocalError, Paths
 
 KEYS = {"postgres": "p/w", "warehouse": "w", "jwt": "j", "session": "s", "fernet": "f"}
@@ -130,6 +130,27 @@ def test_a_connection_that_the_person_exports_is_kept(at):
     person = {"AIRFLOW_CONN_WAREHOUSE": "postgres://db.example.com/analytics"}
     found = airflow_environment(person, at, KEYS, 8080, "up", cores=2)
     assert found["AIRFLOW_CONN_WAREHOUSE"] == "postgres://db.example.com/analytics"
+
+
+def test_the_env_file_names_the_warehouse_unless_the_person_exports_another(at, monkeypatch):
+    file = at.project / ".env"
+    file.write_text(
+        '# AIRFLOW_CONN_WAREHOUSE=no\n\nAIRFLOW_CONN_WAREHOUSE=\'{"password": "a=$b"}\'\n'
+    )
+    for exported, expected in (
+        ("", '{"password": "a=$b"}'),
+        ("postgres://mine", "postgres://mine"),
+    ):
+        monkeypatch.setattr(os, "environ", {"AIRFLOW_CONN_WAREHOUSE": exported} if exported else {})
+        load_env_file(file)
+        found = airflow_environment(os.environ, at, KEYS, 8080, "up", cores=2)
+        assert found["AIRFLOW_CONN_WAREHOUSE"] == expected
+
+
+def test_there_need_be_no_env_file(at, monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    load_env_file(at.project / ".env")
+    assert os.environ == {}
 
 
 def test_secrets_are_made_once_for_their_owner_alone(at):
