@@ -9,7 +9,7 @@ import uuid
 
 import yaml
 
-from dev.tests.image.astro import HOME, Project
+from dev.tests.image.astro import HOME, Project, run
 from dev.tests.image.conftest import FIGURES
 
 VENV = "uv venv .dbt/venv"
@@ -33,6 +33,34 @@ def timed(what: str, project: Project) -> set[str]:
 
 def test_a_build_without_a_change_takes_every_step_from_its_cache(another):
     assert timed("image built again, nothing changed", another) == set()
+
+
+WRITTEN_BY_THE_CLI = (
+    ".astro/config.yaml.lock",
+    ".astro/dbt_metadata.json",
+    ".astro/manifest.slim.json",
+    ".astro/standalone/airflow.db",
+    ".astro/local.local.yaml",
+    "include/dbt/.astro/dbt_metadata.json",
+    "include/dbt/.astro/manifest.slim.json",
+    ".env",
+    ".venv/pyvenv.cfg",
+    "airflow_settings.yaml",
+)
+
+
+def test_what_the_cli_writes_is_ignored_by_git_and_changes_no_image(another):
+    for name in WRITTEN_BY_THE_CLI:
+        file = another.folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(str(time.time()))
+    run(["git", "init", "--quiet"], cwd=another.folder)
+    asked = ("git", "-c", "safe.directory=*", "check-ignore", "--no-index", *WRITTEN_BY_THE_CLI)
+    ignored = run(asked, cwd=another.folder, check=False).stdout
+    assert ignored.splitlines() == list(WRITTEN_BY_THE_CLI)
+    assert executed(another.build().stdout) == set()
+    found = another.in_image(f"ls -d {' '.join(WRITTEN_BY_THE_CLI)} 2>/dev/null; true").stdout
+    assert found == ""
 
 
 def test_a_changed_dag_builds_nothing_of_dbts(another):
@@ -150,6 +178,53 @@ def test_astro_dev_pytest_is_green(project):
     done = project.pytest("tests/")
     FIGURES.append(f"astro dev pytest: {time.monotonic() - began:.1f} s")
     assert (done.returncode, " passed" in done.stdout) == (0, True), done.stdout
+
+
+ADDED_BY_INIT = {
+    ".env": "",
+    "dags/.airflowignore": "",
+    "dags/exampledag.py": """
+from airflow.sdk import DAG, task
+
+with DAG("example", schedule="@daily", tags=["example"], default_args={"retries": 3}):
+
+    @task
+    def greet():
+        print("Hello")
+
+    greet()
+""",
+    "airflow_settings.yaml": """
+airflow:
+  connections: [{conn_id: , conn_type: }]
+  pools: [{pool_name: , pool_slot: }]
+  variables: [{variable_name: , variable_value: }]
+""",
+    "tests/dags/test_dag_example.py": """
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+DAGS = DagBag().dags
+
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_retries_and_tags(dag_id):
+    assert DAGS[dag_id].tags
+    assert DAGS[dag_id].default_args.get("retries", None) >= 2
+""",
+}
+
+
+def test_what_astro_dev_init_adds_breaks_nothing(another):
+    """Its example DAG and test, as far as they are about this project."""
+    for name, text in ADDED_BY_INIT.items():
+        (another.folder / name).parent.mkdir(exist_ok=True)
+        (another.folder / name).write_text(text)
+    config = another.folder / ".astro" / "config.yaml"
+    config.write_text("project:\n  name: another-name\n")
+    another.build()
+    for asked in ("tests/", ".astro/test_dag_integrity_default.py"):
+        done = another.pytest(asked)
+        assert (done.returncode, " passed" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_dag_file_in_a_bundle_elsewhere_finds_the_images_include_and_manifest(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from airflow.sdk import Connection
@@ -70,7 +71,7 @@ def no_connection(connection_id: str) -> str:
 def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
     """The paths of this machine that dbt takes from its environment; `folder` is this try's own."""
     first = (
-        [str(WARM), str(config.dbt_executable.parent)]
+        [str(launcher(folder)), str(config.dbt_executable.parent)]
         if config.warm
         else [str(config.dbt_executable.parent)]
     )
@@ -89,6 +90,20 @@ def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str,
         "DBT_USE_COLORS": "false",
         "DBT_USE_COLORS_FILE": "false",
     }
+
+
+def launcher(folder: Path) -> Path:
+    """The folder of the launcher of the warm dbt.
+
+    `astro dev init --from-template` drops execute bits. Then one in `folder` starts the launcher.
+    """
+    if os.access(WARM / "dbt", os.X_OK):
+        return WARM
+    made = folder / "bin" / "dbt"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_text(f'#!/bin/sh\nexec sh {shlex.quote(str(WARM / "dbt"))} "$@"\n')
+    made.chmod(0o755)
+    return made.parent
 
 
 def require_dbt(dbt: Path) -> None:
