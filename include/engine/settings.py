@@ -7,6 +7,7 @@ Astro image, under `astro dev start --standalone` and in a bare checkout.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,11 @@ class Settings(NamedTuple):
     docs_catalog: str
     packages: Path
     connection: str
+    profile_from: str
+    target: str
+    schema: str
+    threads: int
+    vars: Mapping[str, Any]
     select: str
     exclude: str
     selector: str
@@ -60,11 +66,21 @@ def load(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings
     return Settings(
         **{
             name: setting.parse(
-                setting.variable, environ.get(setting.variable) or setting.default, root
+                setting.variable,
+                environ.get(setting.variable) or _default(setting, environ),
+                root,
             )
             for name, setting in TABLE.items()
         }
     )
+
+
+def _default(setting: Setting, environ: Mapping[str, str]) -> str:
+    """The text that is read if the setting's own variable is unset."""
+    if not setting.default.startswith("$"):
+        return setting.default
+    other = next(s for s in TABLE.values() if s.variable == setting.default[1:])
+    return environ.get(other.variable) or other.default
 
 
 def table() -> list[tuple[str, str, str]]:
@@ -112,9 +128,20 @@ def _whole_number(variable: str, text: str, root: Path) -> int:
     raise SettingsError(f"{variable} is {text!r}; it takes a whole number")
 
 
+def _json(variable: str, text: str, root: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, dict):
+        return value
+    raise SettingsError(f"{variable} is {text!r}; it takes an object in JSON")
+
+
 class Setting(NamedTuple):
     """What is read from `variable`. `default` is the text read when it is unset: one that starts
-    with `./` is a path below the project's root. `parse` makes the value out of the text.
+    with `./` is a path below the project's root, one that starts with `$` is what another variable
+    says. `parse` makes the value out of the text.
     """
 
     variable: str
@@ -131,7 +158,10 @@ TABLE: Mapping[str, Setting] = {
         "the dbt project: the folder of `dbt_project.yml`",
     ),
     "profiles_dir": Setting(
-        "DBT_PROFILES_DIR", _path, "./include/dbt", "the folder of `profiles.yml`"
+        "DBT_PROFILES_DIR",
+        _path,
+        "$DBT_PROJECT_DIR",
+        "the folder of `profiles.yml`, if there is one",
     ),
     "dbt_executable": Setting(
         "DBT_EXECUTABLE",
@@ -176,6 +206,27 @@ TABLE: Mapping[str, Setting] = {
     "connection": Setting(
         "DBT_CONNECTION", _text, "warehouse", "the id of the warehouse's Airflow connection"
     ),
+    "profile_from": Setting(
+        "DBT_PROFILE_FROM",
+        _text,
+        "auto",
+        "where dbt's profile comes from: `project` (its `profiles.yml`), `connection` (made of the "
+        "Airflow connection), or `auto`: the project's if it can be rendered, else a made one",
+    ),
+    "target": Setting(
+        "DBT_TARGET", _text, "", "dbt's target; empty: the one that the profile names, or `dev`"
+    ),
+    "schema": Setting(
+        "DBT_SCHEMA",
+        _text,
+        "",
+        "the schema in a made profile; empty: that of the connection or of the project's own "
+        "profile, or `analytics`",
+    ),
+    "threads": Setting(
+        "DBT_THREADS", _whole_number, "4", "the threads in a made profile; a model takes one"
+    ),
+    "vars": Setting("DBT_VARS", _json, "{}", "dbt's `--vars` for every command, as JSON"),
     "select": Setting(
         "DBT_SELECT",
         _text,

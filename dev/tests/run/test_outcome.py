@@ -58,6 +58,7 @@ def test_dbt_has_the_connection_and_the_paths_of_this_machine_in_its_environment
         "WAREHOUSE_USER": "u",
         "WAREHOUSE_DATABASE": "d",
         "WAREHOUSE_EXTRA": '{"sslmode": "require"}',
+        "WAREHOUSE_SSLMODE": "require",
         "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "hunter2-'$secret",
     }
     assert given["PATH"] == f"{program.parent}{os.pathsep}{before['PATH']}"

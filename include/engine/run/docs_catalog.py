@@ -16,8 +16,10 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import ObjectStoragePath
 
 from include.engine import settings
+from include.engine.run import params
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.operator import DbtOperator
+from include.engine.run.process import shell_command
 
 TASK_ID = "docs_catalog"
 
@@ -40,6 +42,8 @@ class Catalog(DbtOperator):
         require_dbt(config.dbt_executable)
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._environment = dbt_environment(config, self.connection, Path(folder))
+            if added := params.shared_arguments({}):  # the page shows what is usual, not one run
+                self.bash_command = shell_command((*ARGV, *added))
             BashOperator.execute(self, context)
             catalog = Path(folder, "target", "catalog.json").read_bytes()
         file = ObjectStoragePath(config.docs_catalog)

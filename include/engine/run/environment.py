@@ -11,49 +11,52 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import mask_secret
 
 from include.engine import settings
+from include.engine.warehouse import connection
+from include.engine.warehouse.profile import ProfileError, choose_profile, write_profile
+from include.engine.warehouse.variables import SECRET
 
 # Its `dbt` has the command line of dbt itself; a warm dbt runs the command if there is one.
 WARM = settings.ROOT / "include" / "engine" / "warm" / "bin"
 
+FIELDS = ("conn_type", "host", "port", "login", "password", "schema")
 
-def dbt_environment(config: settings.Settings, connection: str, folder: Path) -> dict[str, str]:
-    """What dbt's commands have in their environment besides what is there; `folder` is this try's
-    own. Raises what `connection_of` raises.
+
+def dbt_environment(
+    config: settings.Settings, connection_id: str, folder: Path, target: str | None = None
+) -> dict[str, str]:
+    """What dbt's commands have in their environment besides what is there.
+
+    `folder` is this try's own; `target` is the run's, if it has one. The warehouse is in no field
+    of the operator, which Airflow's database would keep. Raises AirflowFailException if there is no
+    connection or no profile.
     """
-    here = local_paths(config, folder, os.environ["PATH"])
-    return here | warehouse_environment(warehouse_connection(connection))
+    warehouse = warehouse_connection(connection_id)
+    paths = local_paths(config, folder, os.environ["PATH"])
+    try:
+        profile = choose_profile(config, warehouse, {**os.environ, **paths}, target)
+    except ProfileError as error:
+        raise AirflowFailException(str(error)) from None
+    for name, value in profile.environment.items():
+        if value and name.startswith(SECRET):
+            mask_secret(value)  # Airflow's supervisor masks logs; an XCom or an alert, this process
+    made = write_profile(profile, folder / "profile")
+    return {
+        **paths,
+        **profile.environment,
+        **({"DBT_PROFILES_DIR": str(made)} if made else {}),
+    }
 
 
-def warehouse_connection(connection: str) -> Connection:
-    """The Airflow connection of that id; what is secret in it is masked from here on.
-
-    Raises AirflowFailException, with what defines it, if there is none.
+def warehouse_connection(connection_id: str) -> connection.Connection:
+    """The Airflow connection of that id. Raises AirflowFailException, with what defines it, if
+    there is none.
     """
     try:
-        found = Connection.get(connection)
+        found = Connection.get(connection_id)
     except AirflowNotFoundException:
-        raise AirflowFailException(no_connection(connection)) from None
-    for secret in (found.password, found.extra_dejson):
-        if secret:  # Airflow's supervisor masks logs; an XCom or an alert is written from here
-            mask_secret(secret)
-    return found
-
-
-def warehouse_environment(connection: Connection) -> dict[str, str]:
-    """The environment that `profiles.yml` reads. In a Postgres connection of Airflow the field
-    `schema` is the database; dbt scrubs variables that start with DBT_ENV_SECRET_ from its logs.
-
-    No field of the operator: that would be in Airflow's database, and templates on a connection are
-    each a question to Airflow's API, in every task.
-    """
-    return {
-        "WAREHOUSE_HOST": connection.host or "",
-        "WAREHOUSE_PORT": str(connection.port or ""),
-        "WAREHOUSE_USER": connection.login or "",
-        "WAREHOUSE_DATABASE": connection.schema or "",
-        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": connection.password or "",
-        "WAREHOUSE_EXTRA": connection.extra or "{}",
-    }
+        raise AirflowFailException(no_connection(connection_id)) from None
+    fields = {name: getattr(found, name) for name in FIELDS}
+    return connection.from_fields({**fields, "extra": found.extra_dejson})
 
 
 def no_connection(connection_id: str) -> str:

@@ -88,7 +88,9 @@ class DbtOperator(BashOperator):
         config = settings.load()
         require_dbt(config.dbt_executable)
         with TemporaryDirectory(prefix="dbt-") as folder:
-            self._environment = dbt_environment(config, self.connection, Path(folder))
+            self._environment = dbt_environment(
+                config, self.connection, Path(folder), context["params"].get("target")
+            )
             if not self.hooks:
                 self._environment["DBT_HOOKS"] = "none"
             params.require_known_keys(context)

@@ -16,6 +16,8 @@ import yaml
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.engine import settings
+
 # dbt's commands that know an option (dbt-core: cli/main.py).
 _FULL_REFRESH = frozenset(("run", "seed", "build"))
 _EVENT_TIME = frozenset(("run", "build"))
@@ -87,8 +89,10 @@ def selection_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def shared_arguments(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """dbt's arguments that every command of the run gets."""
-    variables = params.get("vars")
+    """dbt's arguments that every command of the run gets. The form's variables are put over those
+    of DBT_VARS.
+    """
+    variables = {**settings.load().vars, **(params.get("vars") or {})}
     return (
         *((f"--vars={json.dumps(variables)}",) if variables else ()),
         *((f"--target={params['target']}",) if params.get("target") else ()),
