@@ -97,7 +97,7 @@ bench-warm: airflow-venv dbt-venv ## measure one dbt command, cold and warm, at 
 	@$(AIRFLOW) -m dev.benchmarks.warm_command
 
 manifest: dbt-venv ## have dbt compile the project, without a database
-	@sh scripts/python -m include.engine.manifest.build
+	@.dbt/venv/bin/python -m include.engine.manifest.build
 
 lint: airflow-venv ## check style and common mistakes
 	@$(AIRFLOW) -m ruff check .

@@ -1,6 +1,6 @@
-"""Has dbt build the manifest that the DAG is made from: `python3 -m include.engine.manifest.build`.
+"""Has dbt build the manifest that the DAG is made from: `python -m include.engine.manifest.build`.
 
-dbt compiles the project without a database, and lists what DBT_SELECT and its like leave in; only
+dbt compiles the project without a database, and lists what DBT_SELECT and its like leave in. Only
 when both went well does the new manifest take the place of the old one. Beside it goes the page of
 dbt's documentation site, which reads the manifest in the browser.
 """
@@ -10,46 +10,44 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from include.engine import settings
 from include.engine.manifest import staleness
-
-PACKAGE_FILES = ("packages.yml", "dependencies.yml")
-
-# Without a database: both options, and no model whose `is_incremental()` looks for its table.
-COMPILE = (
-    *("compile", "--no-introspect", "--no-populate-cache"),
-    *("--exclude", "config.materialized:incremental"),
+from include.engine.manifest.command import (
+    Builder,
+    BuildError,
+    failure,
+    require,
+    run_dbt,
+    short_reason,
 )
-LIST = ("ls", "--quiet", "--output", "json", "--output-keys", "unique_id")
+from include.engine.manifest.listing import LIST, listed_ids
+from include.engine.manifest.packages import install_packages
+from include.engine.warehouse.connection import from_environment
+from include.engine.warehouse.profile import (
+    Profile,
+    ProfileError,
+    choose_profile,
+    write_profile,
+)
+from include.engine.warehouse.project import read_project
+
+# Without a database. A model whose `is_incremental()` looks for its table cannot be compiled so.
+COMPILE = ("compile", "--no-introspect", "--no-populate-cache")
+INCREMENTAL = "config.materialized:incremental"
 # The page that `dbt docs generate` copies, seconds after it was started (dbt-core: task/docs).
 DOCS = "lib/python*/site-packages/dbt/task/docs/index.html"
-# What dbt says of a model that queries the database while it is compiled, and with an adapter that
-# connects all the same, as BigQuery's does.
-NO_DATABASE = ("connection never acquired", "Database Error")
-
-
-class BuildError(RuntimeError):
-    """The manifest could not be built; the message says why and that the last one is still there.
-
-    `output` is what dbt printed.
-    """
-
-    def __init__(self, message: str, output: str = "") -> None:
-        super().__init__(message)
-        self.output = output
 
 
 def main() -> int:
     """Builds the manifest of the settings; 1 and dbt's own message where dbt fails."""
     config = settings.load()
     try:
-        build(config)
+        build(config, os.environ)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
@@ -57,64 +55,109 @@ def main() -> int:
     return 0
 
 
-def build(config: settings.Settings) -> None:
+def build(config: settings.Settings, environ: Mapping[str, str] = os.environ) -> None:
     """Writes the manifest at `config.manifest`. Raises BuildError, and then leaves it as it was."""
     if not os.access(config.dbt_executable, os.X_OK):
         raise BuildError(f"No dbt at {config.dbt_executable}. Install it with: make manifest")
     config.manifest.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=config.manifest.parent) as folder:
-        install_packages(config, folder)
-        seen = staleness.project_files(config.project_dir)
-        try:
-            run_dbt(config, folder, COMPILE)
-        except BuildError as error:
-            if not any(said in error.output for said in NO_DATABASE):
-                raise
-            print("To compile needs the database here: dbt parse builds the manifest.")
-            run_dbt(config, folder, ["parse"])
-        built = Path(folder) / "manifest.json"
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=config.manifest.parent) as name:
+        builder = make_builder(config, environ, Path(name))
+        project = read_project(
+            config.project_dir, builder.profiles, builder.environment, config.vars
+        )
+        install_packages(builder, project)
+        files = staleness.project_files(config.project_dir)
+        compile_project(builder)
+        built = builder.folder / "manifest.json"
         if not built.exists():
             raise BuildError(f"{config.dbt_executable} went well and wrote no manifest: is it dbt?")
-        if selection := selection_arguments(config):
-            listed = run_dbt(config, folder, [*LIST, *selection])
-            ids = [json.loads(line)["unique_id"] for line in listed.splitlines()]
-            write_selection(built, ids)
+        select_nodes(builder, built)
         built.replace(config.manifest)
-        staleness.write_list(config.manifest, seen)
-        copy_docs(config, Path(folder))
+        staleness.write_list(config.manifest, files)
+        copy_docs(config, builder.folder)
 
 
-def copy_docs(config: settings.Settings, folder: Path) -> None:
-    """Puts dbt's documentation page beside the manifest, if this dbt brings one."""
-    for page in config.dbt_executable.parent.parent.glob(DOCS):
-        shutil.copyfile(page, folder / page.name)
-        (folder / page.name).replace(config.manifest.with_name(page.name))
+def make_builder(config: settings.Settings, environ: Mapping[str, str], folder: Path) -> Builder:
+    """What dbt's commands need; says so if their profile is not the project's own."""
+    shared = {
+        "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
+        "DBT_USE_COLORS": "false",
+        **environ,
+    }
+    try:
+        profile = project_profile(config, shared)
+    except ProfileError as error:
+        raise BuildError(str(error)) from None
+    made = write_profile(profile, folder / "profile")
+    if made:
+        print(f"dbt's profile {profile.name!r} for {profile.adapter} is {profile.origin}.")
+    return Builder(config, folder, made or config.profiles_dir, shared | dict(profile.environment))
 
 
-def install_packages(config: settings.Settings, folder: str) -> None:
-    """Runs `dbt deps`, unless the packages of these very files are where the settings want them."""
-    wanted = [config.project_dir / name for name in PACKAGE_FILES]
-    digests = "\n".join(staleness.digest(file) for file in wanted if file.exists())
-    stamp = config.packages / "installed"
-    if not digests or (stamp.exists() and stamp.read_text() == digests):
+def project_profile(config: settings.Settings, environ: Mapping[str, str]) -> Profile:
+    """The profile for a build, by the connection if the environment has it. Raises ProfileError."""
+    try:
+        connection = from_environment(config.connection, environ)
+    except ValueError:
+        raise ProfileError(
+            f"AIRFLOW_CONN_{config.connection.upper()} is neither JSON nor a URI: see .env.example"
+        ) from None
+    return choose_profile(config, connection, environ)
+
+
+def compile_project(builder: Builder) -> None:
+    """Has dbt write a manifest, with compiled queries where that needs no warehouse.
+
+    dbt stops at the first query that cannot be compiled so: then `dbt parse` writes the manifest,
+    and each query is compiled when it runs. Raises BuildError if dbt cannot read the project.
+    """
+    done = run_dbt(builder, *compile_command(builder.config))
+    if not done.returncode:
         return
-    run_dbt(config, folder, ["deps"])
-    if config.packages.is_dir():
-        stamp.write_text(digests)
+    (builder.folder / "manifest.json").unlink(missing_ok=True)
+    parsed = run_dbt(builder, "parse")
+    if parsed.returncode:
+        raise BuildError(failure(builder.config, ("parse",), parsed))
+    print(
+        "Queries are compiled when they run, and `dbt parse` built the manifest: without a "
+        f"warehouse dbt does not compile this project ({short_reason(done.stdout)})."
+    )
+
+
+def compile_command(config: settings.Settings) -> list[str]:
+    """The compilation of what the DAG will have, less incremental models."""
+    if config.selector:  # dbt takes no `--exclude` beside it
+        return [*COMPILE, "--selector", config.selector]
+    arguments = selection_arguments(config._replace(exclude=f"{INCREMENTAL} {config.exclude}"))
+    return [*COMPILE, *arguments]
+
+
+def select_nodes(builder: Builder, manifest: Path) -> None:
+    """Adds to the manifest what the settings, or the project's default selector, leave in."""
+    raw = json.loads(manifest.read_bytes())
+    arguments = selection_arguments(builder.config)
+    if arguments or has_default_selector(raw):
+        write_selection(manifest, listed_ids(require(builder, *LIST, *arguments)))
+
+
+def has_default_selector(raw: Mapping) -> bool:
+    """Whether dbt's commands without a selection follow a selector of selectors.yml."""
+    selectors = raw.get("selectors") or {}
+    return any(selector.get("default") is True for selector in selectors.values())
 
 
 def selection_arguments(config: settings.Settings) -> list[str]:
     """dbt's own selection arguments, from the settings; [] for the whole project."""
-    given = {
+    options = {
         "--select": config.select,
         "--exclude": config.exclude,
         "--selector": config.selector,
         "--state": config.select_state,
     }
-    return [part for option, value in given.items() if value for part in (option, value)]
+    return [part for option, value in options.items() if value for part in (option, value.strip())]
 
 
-def write_selection(manifest: Path, unique_ids: list[str]) -> None:
+def write_selection(manifest: Path, unique_ids: Iterable[str]) -> None:
     """Adds the ids to the manifest under `selected`. Raises BuildError if there are none."""
     if not unique_ids:
         raise BuildError(
@@ -125,27 +168,11 @@ def write_selection(manifest: Path, unique_ids: list[str]) -> None:
     manifest.write_text(json.dumps(raw))
 
 
-def run_dbt(config: settings.Settings, folder: str, argv: Sequence[str]) -> str:
-    """Runs dbt with its output shown and returns what it printed. Raises BuildError if it fails."""
-    places = ["--project-dir", config.project_dir, "--profiles-dir", config.profiles_dir]
-    if argv[0] != "deps":
-        places += ["--target-path", folder]
-    done = subprocess.run(
-        [config.dbt_executable, *argv, *places, "--log-path", folder],
-        env=os.environ | {"DBT_PACKAGES_INSTALL_PATH": str(config.packages)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if argv[0] != "ls" or done.returncode:
-        print(done.stdout, end="", flush=True)
-    if done.returncode:
-        kept = f" {config.manifest} is still the last good one." if config.manifest.exists() else ""
-        raise BuildError(
-            f"dbt {argv[0]} failed with exit code {done.returncode}.{kept}", done.stdout
-        )
-    return done.stdout
+def copy_docs(config: settings.Settings, folder: Path) -> None:
+    """Puts dbt's documentation page beside the manifest, if this dbt brings one."""
+    for page in config.dbt_executable.parent.parent.glob(DOCS):
+        shutil.copyfile(page, folder / page.name)
+        (folder / page.name).replace(config.manifest.with_name(page.name))
 
 
 if __name__ == "__main__":
