@@ -30,7 +30,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down dbt warm psql test test-quick test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down dbt warm psql test test-quick test-adapters test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -62,7 +62,10 @@ test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and 
 
 test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
-	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser)
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser adapters)
+
+test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, and projects of many shapes, in environments of their own
+	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/adapters
 
 test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))

@@ -121,7 +121,7 @@ def test_a_task_that_is_not_selected_is_skipped_and_runs_nothing(dbt):
     assert not (dbt / "ran").exists()
 
 
-LS = "dbt ls --output json --output-keys unique_id"
+LS = "dbt ls --log-format text --output json --output-keys unique_id"
 
 
 def test_a_selection_of_nothing_fails_with_what_dbt_says(dbt):

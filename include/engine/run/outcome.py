@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import (
 from airflow.sdk.log import redact
 
 from include.engine import settings
-from include.engine.run import failures, params, results, retries, selection, unbuilt
+from include.engine.manifest.listing import LIST, listed_ids
+from include.engine.run import failures, params, results, retries, unbuilt
 
 if TYPE_CHECKING:
     from include.engine.run.operator import DbtOperator
@@ -106,4 +107,4 @@ def disabled_nodes(task: DbtOperator, unknown: Set[str], context: Any) -> Set[st
 
 def listed_nodes(task: DbtOperator, context: Any) -> set[str]:
     """The unique ids of all nodes that dbt has in this run."""
-    return selection.listed_node_ids(task.output(("dbt", *selection.LIST), context).stdout)
+    return listed_ids(task.output(("dbt", *LIST), context).stdout)

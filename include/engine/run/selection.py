@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.engine import settings
 from include.engine.manifest import find
+from include.engine.manifest.listing import LIST, listed_ids
 from include.engine.plan import cache
 from include.engine.plan.records import HOOKS
 from include.engine.run import params, retries
-
-LIST = ("ls", "--output", "json", "--output-keys", "unique_id")
 
 # Methods that compare with artifacts of an earlier run, after graph operators
 # (https://docs.getdbt.com/reference/node-selection/methods).
@@ -48,15 +46,9 @@ def selected_nodes(entered: Mapping[str, Any], run_dbt: RunDbt) -> frozenset[str
             f"dbt could not list the selection (exit code {listed.returncode}): "
             f"{shlex.join(argv)}\n{listed.stdout}"
         )
-    if not (nodes := frozenset(listed_node_ids(listed.stdout))):
+    if not (nodes := frozenset(listed_ids(listed.stdout))):
         raise AirflowFailException(f"{shlex.join(argv)} selects nothing:\n{listed.stdout}")
     return nodes
-
-
-def listed_node_ids(output: str) -> set[str]:
-    """The unique ids in the output of `dbt ls`, which may contain other lines."""
-    lines = (line for line in output.splitlines() if line.startswith("{"))
-    return {json.loads(line)["unique_id"] for line in lines}
 
 
 def require_in_dag(selected: frozenset[str], dag_id: str, entered: Mapping[str, Any]) -> None:
