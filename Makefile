@@ -114,6 +114,8 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@echo dbt-core-experimental-parser | "$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o requirements-dbt.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
+	@for pins in dev/adapters/*.in; do echo dbt-core-experimental-parser | \
+		"$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin $$pins -o $${pins%in}txt || exit 1; done
 	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
 
 upgrade: ## replace the engine by that of a newer template (FROM=git address or folder, TO=branch, tag or commit)

@@ -177,6 +177,8 @@ def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run
         *("plan.duration", "plan.names", "plan.records"),
         *("run.environment", "run.operator", "run.params", "run.process", "run.results"),
         *("warm.client", "warm.protocol"),
+        *("warehouse", "warehouse.adapters", "warehouse.connection", "warehouse.installed"),
+        *("warehouse.profile", "warehouse.project", "warehouse.variables"),
     }
 
 
