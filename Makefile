@@ -30,7 +30,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down dbt warm psql test test-quick test-adapters test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down dbt warm psql adopt check test test-quick test-adapters test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -98,6 +98,12 @@ bench-file: peers-venv ## measure the DAG file beside those of Cosmos and of the
 
 bench-warm: airflow-venv dbt-venv ## measure one dbt command, cold and warm, at 50, 1,000 and 4,000 models
 	@$(AIRFLOW) -m dev.benchmarks.warm_command
+
+adopt: dbt-venv ## put a dbt project in the place of the sample, and say what is left to do (FROM=folder or git address)
+	@.dbt/venv/bin/python -m scripts.adopt "$$FROM"
+
+check: dbt-venv ## say what the dbt project is, what dbt makes of it, and what is left to do
+	@.dbt/venv/bin/python -m scripts.check
 
 manifest: dbt-venv ## have dbt compile the project, without a database
 	@.dbt/venv/bin/python -m include.engine.manifest.build

@@ -1,0 +1,202 @@
+"""`make adopt` and `make check`, run in a copy of the repository, on projects of foreign shapes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from include.engine import settings
+
+GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+ENVIRONMENT = {
+    k: v for k, v in os.environ.items() if not k.startswith(("DBT_", "AIRFLOW_", "GIT_"))
+}
+OWN_WAREHOUSE = (
+    "  - make run uses a Postgres of its own; for your warehouse: export AIRFLOW_CONN_WAREHOUSE=… "
+    "(docs/warehouses.md)"
+)
+
+
+def write(folder: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run([*GIT, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """The repository as it is now, committed, in a folder whose name has a space."""
+    folder = tmp_path_factory.mktemp("a clone")
+    listing = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listing, cwd=settings.ROOT, check=True, capture_output=True, text=True)
+    for name in filter(None, names.stdout.split("\0")):
+        if (settings.ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(settings.ROOT / name, folder / name)
+    (folder / ".dbt" / "venv").symlink_to(settings.ROOT / ".dbt" / "venv")
+    git(folder, "init")
+    git(folder, "add", "--all")
+    git(folder, "commit", "-m", "Begin")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def committed(clone) -> None:
+    """Each test begins with the sample."""
+    git(clone, "reset", "--hard")
+    git(clone, "clean", "-fd", "include")
+
+
+def run(clone: Path, script: str, *arguments: str, **variables: str) -> tuple[int, list[str]]:
+    """The exit code and the lines of a script, as make calls it."""
+    done = subprocess.run(
+        [clone / ".dbt/venv/bin/python", "-m", f"scripts.{script}", *arguments],
+        cwd=clone,
+        env={**ENVIRONMENT, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout.replace(str(clone), "CLONE").splitlines()
+
+
+def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_path):
+    source = write(
+        tmp_path / "shop",
+        {
+            "dbt_project.yml": "name: shop\nprofile: my_shop\nvars: {known: 1}\n"
+            "flags: {send_anonymous_usage_stats: false}\n",
+            "models/orders.sql": "select {{ var('known') }} as id, '{{ env_var('STAGE', 'x') }}' "
+            "as stage {# env_var('REGION') and var('since') #} from {{ source('raw', 'lines') }}",
+            "models/sources.yml": "sources: [{name: raw, schema: analytics, "
+            "tables: [{name: lines}]}]",
+            "seeds/lines.csv": "id\n1\n",
+            "target/manifest.json": "{}",
+            "logs/dbt.log": "",
+            "dbt_packages/old/dbt_project.yml": "name: old",
+        },
+    )
+    (source / "scratch").symlink_to("/nowhere/at/all")
+    code, lines = run(clone, "adopt", str(source))
+    reason = "made here, because CLONE/include/dbt has no profile 'my_shop'"
+    assert (code, lines) == (
+        0,
+        [
+            f"Copied {source} to CLONE/include/dbt.",
+            f"dbt's profile 'my_shop' for postgres is {reason}.",
+            "project    shop, in CLONE/include/dbt",
+            "dbt        1.12.6, adapter postgres",
+            f"profile    my_shop, {reason}",
+            "packages   none",
+            "nodes      1 model, 1 seed, 1 source",
+            "tasks      2, in Airflow",
+            "to do",
+            "  - env_var('REGION') has no default: export REGION=…, and ENV REGION=… in the "
+            "Dockerfile",
+            """  - var('since') has no value: export DBT_VARS='{"since": …}'""",
+            '  - the source "warehouse"."analytics"."lines" is also a seed: ref() it, so that its '
+            "readers wait for it",
+            OWN_WAREHOUSE,
+            "Run it with: make run",
+        ],
+    )
+    there = {path.name for path in (clone / "include" / "dbt").iterdir()}
+    assert there == {"dbt_project.yml", "models", "seeds", "scratch"}
+
+
+def test_a_git_repository_with_the_project_in_a_folder_and_packages_of_its_own(clone, tmp_path):
+    source = write(
+        tmp_path / "repository",
+        {
+            "README.md": "",
+            "warehouse/dbt_project.yml": "name: shop\nprofile: shop\n",
+            "warehouse/profiles.yml": "shop: {target: ci, outputs: {ci: {type: postgres, host: h, "
+            "user: u, password: p, port: 1, dbname: d, schema: mart}}}",
+            "warehouse/models/a.sql": "select {{ tools.one() }} as id",
+            "warehouse/packages.yml": "packages: [{local: tools}]",
+            "warehouse/tools/dbt_project.yml": "name: tools\nversion: 1.0.0\n",
+            "warehouse/tools/macros/one.sql": "{% macro one() %}1{% endmacro %}",
+        },
+    )
+    write(source, {"warehouse/.dbtignore": "tools\n"})
+    git(source, "init")
+    git(source, "add", "--all")
+    git(source, "commit", "-m", "Begin")
+    code, lines = run(clone, "adopt", f"file://{source}")
+    assert code == 1
+    assert lines[0].endswith(
+        "(warehouse, warehouse/tools). Clone it, and name one: make adopt FROM=<folder>"
+    )
+    code, lines = run(clone, "adopt", str(source / "warehouse"))
+    assert code == 0, lines
+    assert lines[1:6] == [
+        "project    shop, in CLONE/include/dbt",
+        "dbt        1.12.6, adapter postgres",
+        "profile    shop, of CLONE/include/dbt",
+        "packages   tools",
+        "nodes      1 model",
+    ]
+
+
+def test_tests_of_a_package_that_read_the_package_around_them(clone, tmp_path):
+    source = write(
+        tmp_path / "package",
+        {
+            "dbt_project.yml": "name: tools\nversion: 1.0.0\n",
+            "macros/one.sql": "{% macro one() %}1{% endmacro %}",
+            "integration_tests/dbt_project.yml": "name: its_tests\nprofile: its_tests\n",
+            "integration_tests/packages.yml": "packages: [{local: ../}]",
+            "integration_tests/models/a.sql": "select {{ tools.one() }} as id",
+        },
+    )
+    (source / "integration_tests" / "dbt_packages").mkdir()
+    (source / "integration_tests" / "dbt_packages" / "tools").symlink_to("../..")
+    code, lines = run(clone, "adopt", str(source / "integration_tests"))
+    assert code == 0, lines
+    assert lines[1] == (
+        "The project is in include/dbt/integration_tests, beside a package of its own. For each "
+        "command: export DBT_PROJECT_DIR=include/dbt/integration_tests (and ENV "
+        "DBT_PROJECT_DIR=include/dbt/integration_tests in the Dockerfile)"
+    )
+    assert "packages   tools" in lines
+    assert (clone / "include" / "dbt" / "macros" / "one.sql").exists()
+    again = {"DBT_PROJECT_DIR": "include/dbt/integration_tests"}
+    assert run(clone, "check", **again)[1][-7:] == lines[-7:]
+
+
+def test_changes_that_are_not_committed_are_not_overwritten(clone, tmp_path):
+    source = write(tmp_path / "shop", {"dbt_project.yml": "name: shop\nprofile: shop\n"})
+    mine = clone / "include" / "dbt" / "models" / "mine.sql"
+    mine.write_text("select 1")
+    assert run(clone, "adopt", str(source)) == (
+        1,
+        [
+            "include/dbt has changes that are not committed:",
+            "?? include/dbt/models/mine.sql",
+            "First: git add include/dbt && git commit",
+        ],
+    )
+    assert mine.exists()
+
+
+def test_what_is_no_project_is_named(clone, tmp_path):
+    assert run(clone, "adopt", str(tmp_path)) == (
+        1,
+        [f"There is no dbt_project.yml in {tmp_path}."],
+    )
+    assert run(clone, "adopt") == (1, ["Name a project: make adopt FROM=<folder or git address>"])
+    code, lines = run(clone, "adopt", str(tmp_path / "nothing"))
+    assert (code, lines[0]) == (
+        1,
+        f"{tmp_path}/nothing is no folder, and git cannot clone it:",
+    )

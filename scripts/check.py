@@ -1,0 +1,130 @@
+"""Says what the dbt project is, what dbt makes of it here, and what is left to do.
+
+make check
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from include.engine import settings
+from include.engine.manifest import build, staleness
+from include.engine.manifest.command import BuildError
+from include.engine.plan import cache
+from include.engine.warehouse.profile import Profile, ProfileError
+from include.engine.warehouse.project import PROJECT_FILE, Project, read_project, read_yaml
+
+# Calls without a second argument: nothing but the environment or a command line gives a value.
+_CALL = re.compile(r"""\b(env_var|var)\(\s*['"]([^'"]+)['"]\s*\)""")
+# What such packages do in hooks or with the time of a command: docs/hooks.md.
+WITH_CARE = {
+    "elementary": "its hooks share memory with nodes",
+    "re_data": "it compares the times of commands",
+}
+
+
+def main() -> int:
+    config = settings.load()
+    if not (config.project_dir / PROJECT_FILE).exists():
+        print(f"No dbt project in {config.project_dir}. Put one there: make adopt FROM=<folder>")
+        return 1
+    try:
+        profile = build.project_profile(config, os.environ)
+        build.build(config, os.environ)
+    except (BuildError, ProfileError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(report(config, profile)))
+    return 0
+
+
+def report(config: settings.Settings, profile: Profile) -> Iterator[str]:
+    """The lines of the report on a project whose manifest was just built."""
+    manifest = json.loads(config.manifest.read_bytes())
+    project = read_project(config.project_dir, config.profiles_dir, os.environ, config.vars)
+    kinds = Counter(node["resource_type"] for node in manifest["nodes"].values())
+    kinds.update({"source": len(manifest["sources"])} if manifest["sources"] else {})
+    yield f"project    {project.name}, in {config.project_dir}"
+    yield f"dbt        {manifest['metadata']['dbt_version']}, adapter {profile.adapter}"
+    yield f"profile    {profile.name}, {profile.origin}"
+    yield f"packages   {', '.join(packages(project)) or 'none'}"
+    yield f"nodes      {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}"
+    yield f"tasks      {task_count(config)}, in Airflow"
+    todo = list(left_to_do(config, project, profile, manifest))
+    yield "to do      nothing" if not todo else "to do"
+    yield from (f"  - {line}" for line in todo)
+    yield "Run it with: make run"
+
+
+def packages(project: Project) -> list[str]:
+    """The names of the packages that are installed, sorted."""
+    return sorted(file.parent.name for file in project.packages.glob(f"*/{PROJECT_FILE}"))
+
+
+def task_count(config: settings.Settings) -> int:
+    """How many tasks the DAGs have, as long as `dags/dbt_dag.py` leaves the schedule at daily."""
+    plan = cache.load_plan(config.manifest, cache.plan_options(config, "@daily"))
+    return sum(len(dag.tasks) for dag in plan)
+
+
+def left_to_do(
+    config: settings.Settings, project: Project, profile: Profile, manifest: Mapping[str, Any]
+) -> Iterator[str]:
+    """What a person has to look at, each with its command."""
+    calls = undefined_calls(config, project)
+    for name in sorted(calls["env_var"] - os.environ.keys()):
+        yield (
+            f"env_var('{name}') has no default: export {name}=…, and ENV {name}=… in the Dockerfile"
+        )
+    known = {*config.vars, *declared_variables(read_yaml(config.project_dir / PROJECT_FILE))}
+    for name in sorted(calls["var"] - known):
+        yield f"""var('{name}') has no value: export DBT_VARS='{{"{name}": …}}'"""
+    for relation in seeded_sources(manifest):
+        yield f"the source {relation} is also a seed: ref() it, so that its readers wait for it"
+    for name in sorted(WITH_CARE.keys() & set(packages(project))):
+        yield f"the package {name}: {WITH_CARE[name]}, see docs/hooks.md"
+    if not os.environ.get(f"AIRFLOW_CONN_{config.connection.upper()}"):
+        yield (
+            f"make run uses a Postgres of its own; for your warehouse: export "
+            f"AIRFLOW_CONN_{config.connection.upper()}=… (docs/warehouses.md)"
+        )
+
+
+def undefined_calls(config: settings.Settings, project: Project) -> dict[str, set[str]]:
+    """The names in `env_var` and `var` calls without a default, by function; profiles.yml is left
+    out, since another profile serves where a variable has no value.
+    """
+    calls: dict[str, set[str]] = {"env_var": set(), "var": set()}
+    for name in staleness.project_files(config.project_dir):
+        file = config.project_dir / name
+        if file.name != "profiles.yml" and file.suffix in (".sql", ".yml", ".yaml"):
+            for function, argument in _CALL.findall(file.read_text(errors="replace")):
+                calls[function].add(argument)
+    return calls
+
+
+def declared_variables(words: Mapping[str, Any]) -> set[str]:
+    """The names of the variables in dbt_project.yml, of the project and of its packages."""
+    variables = words.get("vars") or {}
+    inner = [value for value in variables.values() if isinstance(value, Mapping)]
+    return {*variables, *(name for mapping in inner for name in mapping)}
+
+
+def seeded_sources(manifest: Mapping[str, Any]) -> list[str]:
+    """The relations of sources that a seed of the project fills, sorted."""
+    seeds = {
+        node["relation_name"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "seed"
+    }
+    return sorted({s["relation_name"] for s in manifest["sources"].values()} & seeds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
