@@ -24,7 +24,7 @@ from typing import NamedTuple
 PROJECT = Path(__file__).resolve().parent.parent
 ENGINE = (
     *("include/engine", "plugins", "scripts", "dev", "docs"),
-    *("Makefile", "CHANGELOG.md", "include/__init__.py"),
+    *("Makefile", "CHANGELOG.md", "include/__init__.py", ".airflowignore"),
 )
 # The user replaces these whole: what the template's sample says now is no news.
 SAMPLE = ("include/dbt", "README.md")
