@@ -152,9 +152,8 @@ def airflow_of(
         since = datetime.datetime.now(datetime.timezone.utc)
         api = Api(port)
         # With a triggerer: Cosmos' WATCHER defers its tasks to it.
-        airflow.start(at, environment, "up", port)
-        airflow.wait_until_healthy(at, api, "up")
-        while len(found := airflow.wait_until_parsed(at, api, since)) < len(contenders):
+        airflow.start(at, api, environment, "up")
+        while len(found := airflow.wait_until_parsed(at, api, since, "up")) < len(contenders):
             time.sleep(0.5)
         api.unpause(*found)
         apis = [Api(port, contender.dag_id) for contender in contenders]

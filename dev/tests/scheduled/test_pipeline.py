@@ -127,8 +127,7 @@ def api(at, environment) -> Iterator[Api]:
         airflow.migrate(at, keys, environment)
         since = datetime.now(timezone.utc)
         found = Api(int(environment["AIRFLOW__API__PORT"]))
-        airflow.start(at, environment, "up", found.port)
-        airflow.wait_until_healthy(at, found, "up")
+        airflow.start(at, found, environment, "up")
         there = airflow.wait_until_parsed(at, found, since, "up")
         assert there == ["dbt_dag", "dbt_dag__daily", "dbt_dag__marts"]
         around = {"loader", "report"}
