@@ -40,7 +40,7 @@ def test_signal_ends_the_query(warm, shop, query, number, where):
     assert eventually(lambda: len(warm.processes()) == 1, 15), "the worker has ended"
 
 
-def test_parent_killed_during_a_command_harms_nothing(own_warm, shop, query):
+def test_server_killed_during_a_command_harms_nothing(own_warm, shop, query):
     """The worker owns its client's connection; the next command starts a new server."""
     own_warm.run(shop, "ls")
     (server,) = own_warm.servers()
@@ -54,7 +54,7 @@ def test_parent_killed_during_a_command_harms_nothing(own_warm, shop, query):
     assert own_warm.servers() != [server]
 
 
-def test_parent_killed_before_the_start_means_cold(own_warm, shop):
+def test_server_killed_before_the_start_means_cold(own_warm, shop):
     own_warm.run(shop, "ls")
     (server,) = own_warm.servers()
     os.kill(server, signal.SIGSTOP)
@@ -66,7 +66,7 @@ def test_parent_killed_before_the_start_means_cold(own_warm, shop):
     assert "shop.one" in result.text
 
 
-def test_child_killed_is_not_run_again(warm, shop, query):
+def test_worker_killed_is_not_run_again(warm, shop, query):
     process = warm.start(shop, "run", "--select", "sleep")
     assert eventually(lambda: asleep(query), 60)
     (server,) = warm.servers()
@@ -79,7 +79,7 @@ def test_child_killed_is_not_run_again(warm, shop, query):
         query(f"select pg_terminate_backend({pid})")
 
 
-def test_many_clients_start_one_parent(own_warm, shop):
+def test_many_clients_start_one_server(own_warm, shop):
     """50 at once, and none of them runs cold."""
     processes = [own_warm.start(shop, *LIST) for _ in range(50)]
     servers = set()
@@ -92,13 +92,13 @@ def test_many_clients_start_one_parent(own_warm, shop):
     assert sum(r.parsed for r in results) == 1
 
 
-def test_idle_parent_ends(own_warm, shop):
+def test_idle_server_ends(own_warm, shop):
     own_warm.run(shop, "ls", DBT_WARM_IDLE="1")
     assert eventually(lambda: not own_warm.processes())
     assert sorted(path.suffix for path in own_warm.folder.iterdir()) == ["", ".log"]
 
 
-def test_parent_without_its_folder_ends(own_warm, shop):
+def test_server_without_its_folder_ends(own_warm, shop):
     own_warm.run(shop, "ls")
     for path in own_warm.folder.iterdir():
         path.unlink()
@@ -147,7 +147,7 @@ def _statuses():
             yield path.read_text()
 
 
-def test_parent_holds_nothing_of_its_client(warm, shop):
+def test_server_holds_nothing_of_its_client(warm, shop):
     """No stream, folder, terminal, variable or secret: not in its memory, and not in its log."""
     secret = "hunter2-" + "never-in-the-server"[::-1]
     assert warm.run(shop, "run", "--select", "one", DBT_ENV_SECRET_PASSWORD=secret).code == 0

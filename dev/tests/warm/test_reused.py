@@ -43,7 +43,7 @@ def kill_children(warm) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_one_child_runs_one_command_after_the_other(warm, shop):
+def test_one_worker_runs_one_command_after_the_other(warm, shop):
     warm.run(shop, *LIST)
     end_children(warm)
     seen = []
@@ -65,7 +65,7 @@ def test_one_child_runs_one_command_after_the_other(warm, shop):
     ],
     ids=" ".join,
 )
-def test_what_may_leave_more_ends_its_child(warm, shop, argv):
+def test_what_may_leave_more_ends_its_worker(warm, shop, argv):
     warm.run(shop, *LIST)
     if "STATE" in argv:
         state = warm.run(shop, "parse", DBT_WARM="false").target
@@ -75,7 +75,7 @@ def test_what_may_leave_more_ends_its_child(warm, shop, argv):
     assert eventually(lambda: not before & workers(warm), 2.0)
 
 
-def test_parallel_commands_have_children_of_their_own(warm, shop):
+def test_parallel_commands_have_workers_of_their_own(warm, shop):
     argv, env = ("test", "--select", "not_null_one_id"), {"HOOK_SLEEP": "1"}
     warm.run(shop, "run", "--select", "one", **env)
     started = [warm.start(shop, *argv, **env) for _ in range(3)]
@@ -83,7 +83,7 @@ def test_parallel_commands_have_children_of_their_own(warm, shop):
     assert len(workers(warm)) == 3
 
 
-def test_child_that_waits_ends_and_its_secret_with_it(warm, shop):
+def test_worker_that_waits_ends_and_its_secret_with_it(warm, shop):
     """After seconds; of what a command had, only the process that ran it knows."""
     secret = "hunter3-" + "soon-gone"[::-1]
     env = {"DBT_ENV_SECRET_PASSWORD": secret}
@@ -94,14 +94,14 @@ def test_child_that_waits_ends_and_its_secret_with_it(warm, shop):
     assert time.monotonic() - began < 6
 
 
-def test_child_that_was_killed_while_it_waits_harms_nothing(warm, shop):
+def test_worker_that_was_killed_while_it_waits_harms_nothing(warm, shop):
     warm.run(shop, *LIST)
     kill_children(warm)
     result = warm.run(shop, *LIST)
     assert (result.code, result.text) == (0, "shop.one\n")
 
 
-def test_child_ends_after_so_many_commands(warm, shop):
+def test_worker_ends_after_so_many_commands(warm, shop):
     """So its memory is bounded; until then it does not grow by much (KB)."""
     warm.run(shop, *LIST)
     end_children(warm)

@@ -101,7 +101,6 @@ def test_another_dbt(own_warm, shop, tmp_path, name, change):
     for argv in (("run", "--select", "one"), ("test", "--select", "not_null_one_id")):
         result = own_warm.run(shop, *argv, DBT_EXECUTABLE=str(dbt))
         assert result.code == 0, result.text
-        assert "PASS=1 " in result.text
         if change != "type":
             assert f"dbt starts cold: {name} of dbt-core 1." in result.text
     assert not result.cold or result.text.startswith(f"dbt starts cold: {name} of dbt-core 1.")

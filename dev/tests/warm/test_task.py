@@ -144,7 +144,7 @@ def test_timeout_ends_the_query(warm, shop, query, task):
     assert eventually(lambda: len(warm.processes()) == 1, 15), "the worker has ended"
 
 
-def test_child_killed_is_not_run_again(warm, shop, query, task):
+def test_worker_killed_is_not_run_again(warm, shop, query, task):
     warm.run(shop, "ls")
     (server,) = warm.servers()
 
