@@ -1,6 +1,7 @@
 """The clients that a server has let in, and that wait for a worker."""
 
 import contextlib
+import os
 import select
 import socket
 import threading
@@ -9,6 +10,15 @@ from collections.abc import Iterable
 import protocol
 
 BEAT = 2.0  # seconds between two signs of life to a client that waits
+
+
+def let_in(listener: socket.socket) -> list[socket.socket]:
+    """The next client, if it belongs to this user. Raises OSError if there is none."""
+    client, _ = listener.accept()
+    if protocol.peer_uid(client) == os.getuid():
+        return [client]
+    client.close()
+    return []
 
 
 def comfort(clients: Iterable[socket.socket]) -> None:
@@ -50,7 +60,7 @@ class Doorman(threading.Thread):
             if self.bell in readable:
                 return
             if readable:
-                self.clients.append(self.listener.accept()[0])
+                self.clients += let_in(self.listener)
             comfort(self.clients)
 
     def __exit__(self, *_: object) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 gc.disable()  # the imports make nothing that could be freed, and are a tenth faster
 import protocol  # noqa: E402
-from clients import BEAT, Doorman, comfort, has_gone  # noqa: E402
+from clients import BEAT, Doorman, comfort, has_gone, let_in  # noqa: E402
 from journal import Status, log  # noqa: E402
 
 MANIFESTS = 4  # cached at once; the one that was longest unused makes room
@@ -180,12 +180,12 @@ class Server:
     def accept(self) -> bool:
         """Let the next client in; False if there is none."""
         try:
-            client, _ = self.listener.accept()
+            clients = let_in(self.listener)
         except OSError:
             return False
         self.used = time.monotonic()
-        self.clients.append(client)
-        comfort([client])
+        self.clients += clients
+        comfort(clients)
         return True
 
     def serve(self) -> None:
