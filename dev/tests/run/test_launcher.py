@@ -28,7 +28,7 @@ def test_the_launcher_needs_no_execute_bit(tmp_path, monkeypatch):
         text=True,
     )
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("dbt cannot start cold for on-run-end hooks alone: DBT_WARM is")
+    assert ran.stderr.startswith("dbt cannot run on-run-end hooks alone: DBT_WARM is")
 
 
 def test_an_executable_launcher_is_used_as_it_is(tmp_path):
