@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRuntimeError,
+    ErrorType,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from dev.tests.conftest import EMPTY, Instance, record
 from include.engine import settings
+from include.engine.plan.records import Dag
 from include.engine.run import alerts, results, summary
 from include.engine.run.operator import DbtOperator
 
@@ -249,6 +257,7 @@ def test_results_are_kept_by_run_and_as_the_latest_with_the_manifest_beside_them
         "failed": {},
         "warnings": {},
         "folder": str(place),
+        "paused": {},
     }
     manifest = json.loads(settings.load().manifest.read_text())
     for folder in (place, tmp_path / "dag_id=dbt_dag" / "latest"):
@@ -289,6 +298,21 @@ def test_what_a_person_marks_as_success_is_no_error(poke, tmp_path):
         (NOT_NULL, "pass", "Marked as success in Airflow."),
         ("test.other", "warn", None),
     ]
+
+
+def test_other_dags_that_are_paused_are_named(monkeypatch):
+    """Not the DAG of the run itself, and not one that Airflow has not read."""
+    two = [Dag(name, None, (), (), (None,) * size) for name, size in (("dbt_dag", 3), ("b", 2))]
+    monkeypatch.setattr(summary.cache, "load_plan", lambda *_: (*two, two[1]._replace(id="c")))
+    paused = SimpleNamespace(is_paused=True)
+
+    def get_dag(dag_id: str) -> SimpleNamespace:
+        if dag_id == "c":
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
+        return paused
+
+    ti = SimpleNamespace(dag_id="dbt_dag", get_dag=get_dag)
+    assert summary.paused_dags(ti, settings.load()) == {"b": 2}
 
 
 def test_the_last_runs_are_kept_and_older_ones_are_not(poke, tmp_path):

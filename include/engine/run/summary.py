@@ -10,6 +10,7 @@ then takes the run's state from the skipped tasks, which is a success.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from include.engine import settings
 from include.engine.manifest import find
@@ -117,7 +118,23 @@ def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]
         results.with_run_relations(json.loads(manifest.read_bytes()), ran)
     )
     folder = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
-    return summary(artifacts) | {"folder": folder}
+    return summary(artifacts) | {"folder": folder, "paused": paused_dags(ti, config)}
+
+
+def paused_dags(ti: Any, config: settings.Settings) -> dict[str, int]:
+    """The number of tasks in each other DAG of the project that is paused, by DAG id.
+
+    Airflow pauses a new DAG: models that move into one are built by no run until it is switched on.
+    """
+    if not hasattr(ti, "get_dag"):  # Airflow below 3.3
+        return {}
+    manifest = find.find_manifest(config, may_be_old=True)
+    paused = {}
+    for dag in cache.load_plan(manifest, cache.plan_options(config)):
+        with contextlib.suppress(AirflowRuntimeError):  # Airflow has not read it yet
+            if dag.id != ti.dag_id and ti.get_dag(dag.id).is_paused:
+                paused[dag.id] = len(dag.tasks)
+    return paused
 
 
 def merge_results(
@@ -143,9 +160,7 @@ def pull_results(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, A
 def missing_results(
     planned: Iterable[Task], states: Mapping[str, str], records: Mapping[str, Any]
 ) -> list[results.Result]:
-    """Results that the tasks did not leave: of nodes that were held back, of tasks that were lost,
-    and of failed tasks that a person has marked as success.
-    """
+    """Results for nodes that were held back, for lost tasks, and for tasks marked as success."""
     missing = []
     for task in planned:
         state = states.get(task.id)
@@ -206,6 +221,10 @@ def summary_lines(run: Mapping[str, Any]) -> list[str]:
         ", ".join(f"{count} {status}" for status, count in run["nodes"].items()),
         *(f"failed: {node}: {message}" for node, message in run["failed"].items()),
         *(f"warning: {node}: {message}" for node, message in run["warnings"].items()),
+        *(
+            f"{dag_id} is paused: {count} tasks do not run"
+            for dag_id, count in run["paused"].items()
+        ),
         f"The results: {run['folder']}",
     ]
 

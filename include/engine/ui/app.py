@@ -108,11 +108,14 @@ def dag_page(dag_id: str, path: ManifestPath, request: Request, session: Session
     if dag is None:
         raise HTTPException(404, f"{dag_id} has no dbt task.")
     config, known = settings.load(), session.get(DagModel, dag_id)
+    others = {other.id: len(other.tasks) for other in planned_dags(path) if other.id != dag_id}
+    paused = select(DagModel.dag_id).where(DagModel.dag_id.in_(others), DagModel.is_paused)
     return page(
         request,
         "dag.html",
         tasks=len(dag.tasks),
         schedule=known and (known.timetable_description or known.timetable_summary),
+        paused=[(other, others[other]) for other in sorted(session.scalars(paused))],
         stale=staleness.notice(staleness.changed_files(path, config.project_dir)),
         manifest=path,
         age=pages.age(time.time() - path.stat().st_mtime),
