@@ -25,12 +25,15 @@ from dev.tests.warm.conftest import DBT, LAUNCHER, make_warm
 COMMANDS = (("run", "--select", "m3"), ("test", "--select", "m3"))
 WITHOUT = """
 
+import importlib as _importlib
 import inspect as _inspect
 import supported as _supported
 
-_module, _, _path = {name!r}.partition(":")
-_owner = _supported.resolve(":".join((_module, _path.rpartition(".")[0])).rstrip(":"))
-_attribute = _path.rpartition(".")[2]
+_owner, _, _attribute = {name!r}.replace(":", ".").rpartition(".")
+try:
+    _owner = _importlib.import_module(_owner)
+except ImportError:
+    _owner = _supported.resolve({name!r}.rpartition(".")[0])
 _original, _replace = _inspect.getattr_static(_owner, _attribute), {function}
 
 
