@@ -4,8 +4,8 @@
 
 Everything in ENGINE is the engine's, all else is the user's and stays as it is. The template is
 cloned into a scratch folder, and nothing is merged: so it is the same whether this project shares
-history with the template or not. Standard library only: it runs before any environment is made,
-and replaces its own file.
+history with the template or not. The newer template's own copy of this script does the work.
+Standard library only: it runs before any environment is made, and replaces its own file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).resolve().parent.parent
+# A newer template's copy of this script lies in a scratch folder, and is given the project's.
+HANDED_OVER = os.environ.get("UPGRADE_PROJECT")
+PROJECT = Path(HANDED_OVER or Path(__file__).resolve().parent.parent)
 ENGINE = (
     *("include/engine", "plugins", "scripts", "dev", "docs"),
     *("Makefile", "CHANGELOG.md", "include/__init__.py", ".airflowignore"),
@@ -77,11 +79,24 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="upgrade-") as scratch:
             template = clone(template_address(user, options.source), Path(scratch))
             new = find_commit(template, options.to)
+            if not HANDED_OVER:
+                return upgrade_by_its_own_script(template, new, Path(scratch))
             upgrade(user, template, new)
     except UpgradeError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def upgrade_by_its_own_script(template: Repository, new: str, scratch: Path) -> int:
+    """The exit code of the script of the commit `new`: it knows which paths are the engine's there.
+
+    The clone is on this machine already, and serves as the template.
+    """
+    script = scratch / "upgrade.py"
+    script.write_text(template.git("show", f"{new}:scripts/upgrade.py"))
+    command = (sys.executable, str(script), "--from", str(template.git_folder), "--to", new)
+    return subprocess.run(command, env=os.environ | {"UPGRADE_PROJECT": str(PROJECT)}).returncode
 
 
 def upgrade(user: Repository, template: Repository, new: str) -> None:
@@ -145,7 +160,8 @@ def template_address(user: Repository, source: str) -> str:
 
 def clone(address: str, scratch: Path) -> Repository:
     """The template with all its history. Its commands are about the files of this project."""
-    print(f"==> Fetching {address}", flush=True)
+    if not HANDED_OVER:
+        print(f"==> Fetching {address}", flush=True)
     folder = scratch / "template.git"
     command = ("git", "clone", "--quiet", "--bare", "--", address, str(folder))
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
