@@ -149,7 +149,8 @@ def clone(folder: Path) -> Project:
     Its tasks are retried more often, and sooner: a machine that builds images is busy.
     """
     shutil.copytree(settings.ROOT, folder, ignore=left_out, symlinks=True)
-    sample.write_project(folder / "include" / "dbt")
+    project = sample.write_project(folder / "include" / "dbt")
+    (project / "profiles.yml").unlink()  # as the template is: the profile is made
     dag_file = folder / "dags" / "dbt_dag.py"
     text = (settings.ROOT / "dags" / "dbt_dag.py").read_text()
     text = text.replace('"retries": 2', '"retries": 4').replace("minutes=1", "seconds=5")

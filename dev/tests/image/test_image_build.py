@@ -76,7 +76,7 @@ def test_a_changed_model_compiles_and_installs_nothing(another):
     assert timed("image built again, a model changed", another) == {COMPILE}
 
 
-def test_a_model_that_does_not_compile_fails_the_build_with_what_dbt_says_of_it(another):
+def test_a_project_that_dbt_cannot_read_fails_the_build_with_what_dbt_says_of_it(another):
     (another.folder / "include/dbt/models/broken.sql").write_text("select * from {{ ref('no') }}\n")
     built = another.build(check=False)
     end = "\n".join(built.stdout.splitlines()[-30:])
@@ -84,7 +84,7 @@ def test_a_model_that_does_not_compile_fails_the_build_with_what_dbt_says_of_it(
     assert (
         "Model 'model.jaffle_shop.broken' (models/broken.sql) depends on a node named 'no'" in end
     )
-    assert "dbt compile failed with exit code 2" in end
+    assert "dbt parse failed with exit code 2" in end
 
 
 def test_an_image_is_built_without_the_dags_folder(another):
