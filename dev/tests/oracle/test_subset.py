@@ -64,7 +64,9 @@ def test_the_graph_is_walked_by_dbt_and_edges_pass_through_what_is_left_out(conf
 def test_state_is_compared_with_an_earlier_manifest(config):
     model = config.project_dir / "models/marts/sales.sql"
     model.write_text("select id, 2 as version from {{ ref('clean') }}")
-    assert subset(config, select="state:modified+", state=str(config.project_dir / "before")) == {
+    assert subset(
+        config, select="state:modified+", select_state=str(config.project_dir / "before")
+    ) == {
         "model.shop.sales": (),
         "model.shop.report": ("model.shop.sales",),
     }
