@@ -30,7 +30,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down dbt warm psql adopt check test test-quick test-adapters test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -44,6 +44,9 @@ up: airflow-venv dbt-venv ## start Airflow, with its UI on http://localhost:8080
 
 down: ## stop what `make up` started
 	@if [ -x $(AIRFLOW) ]; then $(LOCAL) down; else echo Nothing is running.; fi
+
+standalone: airflow-venv dbt-venv ## start the Airflow of `astro dev start --standalone`, with a Postgres, until Ctrl-C
+	@$(LOCAL) standalone
 
 dbt: airflow-venv dbt-venv ## run dbt by hand on the warehouse of the tasks (ARGS='run --select orders')
 	@$(LOCAL) dbt -- "$$ARGS"

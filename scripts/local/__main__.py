@@ -43,6 +43,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     down = verb.add_parser("down", help=verbs.down.__doc__)
     down.set_defaults(act=lambda _, paths: verbs.down(paths))
 
+    standalone = verb.add_parser("standalone", help=verbs.standalone.__doc__)
+    standalone.set_defaults(act=lambda _, paths: verbs.standalone(paths))
+
     dbt = verb.add_parser("dbt", help=verbs.dbt.__doc__)
     dbt.add_argument("text", help="the arguments of dbt, quoted as for a shell")
     dbt.set_defaults(act=lambda options, paths: verbs.dbt(paths, options.text))

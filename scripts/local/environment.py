@@ -91,18 +91,14 @@ def airflow_environment(
     """
     url = f"http://{LOOPBACK}:{port}"
     return {
-        **without_harmful(inherited),
-        "AIRFLOW_CONN_WAREHOUSE": inherited.get("AIRFLOW_CONN_WAREHOUSE") or warehouse(paths, keys),
+        **standalone_environment(inherited, paths, keys),
         "AIRFLOW_HOME": str(paths.airflow_home),
         "PYTHONPATH": str(paths.project),
         "PYTHONUNBUFFERED": "1",
-        "DO_NOT_TRACK": "1",
         # Tasks reach the API server by HTTP: never through a proxy.
         **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(inherited)),
-        "DBT_WARM_DIR": str(paths.warm),
         "DBT_BY_MAKE": "true",
         "AIRFLOW__CORE__DAGS_FOLDER": str(paths.dags),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         # A DAG that has changed is saved at once: a run that is triggered now is a run of it.
@@ -121,10 +117,23 @@ def airflow_environment(
         "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        **(_one_run() if mode == "run" else _as_usual()),
+    }
+
+
+def standalone_environment(
+    inherited: Mapping[str, str], paths: Paths, keys: Mapping[str, str]
+) -> dict[str, str]:
+    """What this project needs of any Airflow: the CLI's standalone mode brings the rest."""
+    return {
+        **without_harmful(inherited),
+        "AIRFLOW_CONN_WAREHOUSE": inherited.get("AIRFLOW_CONN_WAREHOUSE") or warehouse(paths, keys),
+        "DO_NOT_TRACK": "1",
+        "DBT_WARM_DIR": str(paths.warm),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(paths.project / "plugins"),
         # As in the Dockerfile, which says why.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "15",
-        **(_one_run() if mode == "run" else _as_usual()),
     }
 
 

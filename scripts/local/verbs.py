@@ -1,9 +1,10 @@
-"""What `make run`, `up`, `down`, `dbt` and `psql` do: a function for each."""
+"""What `make run`, `up`, `down`, `standalone`, `dbt` and `psql` do: a function for each."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from types import MappingProxyType
 from include.engine import settings
 from scripts.local import airflow, follow, manifest, ports, postgres, processes
 from scripts.local.api import DAG_ID, Api
-from scripts.local.environment import airflow_environment, load_secrets
+from scripts.local.environment import airflow_environment, load_secrets, standalone_environment
 from scripts.local.paths import LocalError, Paths
 
 
@@ -76,6 +77,25 @@ def down(paths: Paths) -> int:
         _stop(paths)
     say(f"Stopped: {', '.join(names)}." if names else "Nothing is running.")
     return 0
+
+
+def standalone(paths: Paths) -> int:
+    """The Airflow of `astro dev start --standalone` on the embedded Postgres, until Ctrl-C.
+
+    Returns the exit code of the Astro CLI.
+    """
+    if shutil.which("astro") is None:
+        raise LocalError("There is no Astro CLI here. Start an Airflow without it: make up")
+    manifest.ensure(paths, settings.load())
+    keys = load_secrets(paths)
+    environment = standalone_environment(os.environ, paths, keys)
+    command = ["astro", "dev", "start", "--standalone", "--foreground"]
+    with _postgres(paths, keys, "standalone"):
+        try:
+            return processes.foreground(command, environment, paths.project)
+        finally:
+            with processes.uninterrupted():
+                processes.stop_all_with(f"{paths.warm}{os.sep}")
 
 
 def psql(paths: Paths, statement: str | None) -> int:
