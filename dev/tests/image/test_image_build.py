@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 import uuid
 
 import yaml
 
+from dev.tests import sample
 from dev.tests.image.astro import HOME, Project, run
 from dev.tests.image.conftest import FIGURES
 
@@ -99,6 +101,8 @@ def test_an_image_is_built_without_the_dags_folder(another):
 
 def test_packages_of_dbt_lie_outside_the_folders_that_are_mounted(another):
     """The host's include/ lies over the image's, and the model of a package still runs."""
+    # For dbt by hand, which has no Airflow connection here.
+    shutil.copy(sample.SOURCE / "profiles.yml", another.folder / "include/dbt")
     package = another.folder / "include/dbt/local_package"
     (package / "models").mkdir(parents=True)
     (package / "dbt_project.yml").write_text("name: extra\nversion: 1.0.0\n")

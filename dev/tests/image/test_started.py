@@ -52,7 +52,7 @@ def restarts(project: Project) -> dict[str, str]:
     return {name: project.docker(*count, found).stdout.strip() for name, found in ids.items()}
 
 
-def tested(project: Project, where: tuple[str, ...], task: str) -> str:
+def tried_by_hand(project: Project, where: tuple[str, ...], task: str) -> str:
     """What `airflow tasks test` prints in the container that these words of compose name.
 
     The scheduler would take its run for one of its own, unless the DAG is paused.
@@ -69,7 +69,7 @@ def states_in(output: str) -> list[str]:
 
 
 def ends(project: Project, where: tuple[str, ...]) -> list[str]:
-    return states_in(tested(project, where, SEED))
+    return states_in(tried_by_hand(project, where, SEED))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -114,17 +114,16 @@ def test_a_connection_that_a_person_edits_in_airflow_stays_at_the_next_start(sta
 @pytest.mark.parametrize("service", ["scheduler", "api-server"])
 def test_the_warehouse_that_the_env_file_names_is_used_in_place_of_the_samples(started, service):
     """In a container of its own: a running one has the .env that was there at its start."""
-    database = f"of_{service.replace('-', '_')}"
+    database = role = f"of_{service.replace('-', '_')}"
     started.sql(f"create database {database}")
-    started.sql("create role me superuser login password 'a$b'")
-    theirs = {"conn_type": "postgres", "host": "warehouse", "login": "me", "password": "a$b"}
+    started.sql(f"create role {role} superuser login password 'a$b'")
+    theirs = {"conn_type": "postgres", "host": "warehouse", "login": role, "password": "a$b"}
     env_file = started.folder / ".env"
     env_file.write_text(f"AIRFLOW_CONN_WAREHOUSE='{json.dumps(theirs | {'schema': database})}'\n")
     try:
         assert ends(started, ("run", "--rm", "--no-TTY", "--no-deps", service)) == ["success"]
     finally:
         env_file.unlink()
-        started.sql("drop role me")
     count = "select count(*) > 0 from analytics_raw.raw_customers"
     assert started.sql(count, database) == "t"
 
@@ -201,7 +200,7 @@ def test_a_warehouse_that_is_restarted_in_the_middle_of_a_model_costs_a_retry(sl
 def tried(project: Project, **environ: str) -> str:
     """What a task prints that is run alone in the scheduler's container, and fails."""
     given = [part for pair in environ.items() for part in ("--env", "=".join(pair))]
-    output = tested(project, ("exec", "--no-TTY", *given, "scheduler"), SLOW)
+    output = tried_by_hand(project, ("exec", "--no-TTY", *given, "scheduler"), SLOW)
     assert states_in(output) in (["failed"], ["up_for_retry"]), output
     return output
 
