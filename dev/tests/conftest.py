@@ -104,7 +104,13 @@ class Instance:
     def xcom_push(self, key: str, value: object) -> None:
         self.xcoms[key] = value
 
-    def xcom_pull(self, key: str = "", task_ids: list[str] = (), map_indexes: int = 0):
+    def xcom_pull(
+        self,
+        key: str = "",
+        task_ids: list[str] = (),
+        map_indexes: int = 0,
+        include_prior_dates: bool = False,
+    ):
         if key:
             return self.xcoms.get(key)
         # -1 stands for a task that is not mapped.

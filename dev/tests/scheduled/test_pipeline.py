@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -27,6 +28,10 @@ from scripts.local.environment import airflow_environment, load_secrets
 from scripts.local.paths import Paths, installation_paths
 
 HERE = Path(__file__).parent
+TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+LATELY = [TODAY - timedelta(days=number) for number in range(6, 0, -1)]
+"""The last six days."""
+
 FILES = {
     "dbt_project.yml": """
 name: tiny
@@ -66,17 +71,18 @@ where exists (select * from {{ ref('stg_shops') }})
     "models/daily/visits.sql": """
 {{ config(
     materialized='incremental', incremental_strategy='microbatch', unique_key='id',
-    event_time='seen_at', batch_size='day', begin='2026-01-01',
+    event_time='seen_at', batch_size='day', begin='BEGIN',
     meta={'airflow': {'schedule': '@daily', 'dag': 'daily'}},
 ) }}
 select id, seen_at, clock_timestamp() as built_at from {{ ref('hits') }}
-""",
+""".replace("BEGIN", f"{LATELY[2]:%Y-%m-%d}"),
     "models/daily/rebuilt.sql": """
 {{ config(meta={'airflow': {'dag': 'daily'}}) }}
 select count(*) as visits from {{ ref('visits') }}
 """,
     "seeds/hits.csv": "id,seen_at\n"
-    + "".join(f"{day},2026-03-{day:02} 12:00:00\n" for day in range(1, 11)),
+    + "".join(f"{day},2026-03-{day:02} 12:00:00\n" for day in range(1, 11))
+    + "".join(f"{100 + n},{day:%Y-%m-%d} 12:00:00\n" for n, day in enumerate(LATELY)),
     "seeds/hits.yml": """
 seeds:
   - name: hits
@@ -266,28 +272,73 @@ def test_a_run_of_a_selection_without_the_model_publishes_nothing(api):
     assert len(runs(api, "dbt_dag__marts")) == before
 
 
+def visits(at: Paths, since: datetime) -> dict[int, datetime]:
+    """By number, when each of the late visits was built, if it was after `since`."""
+    rows = ask(at, "select id, built_at from pipeline.visits where id >= 100")
+    return {number: moment for number, moment in rows if moment > since}
+
+
+def daily(api: Api, run_id: str, key: str) -> str:
+    """An XCom of the microbatch model in a run."""
+    path = f"dagRuns/{quote(run_id, safe='')}/taskInstances/model.tiny.visits/xcomEntries/{key}"
+    return api.call("GET", f"/api/v2/dags/dbt_dag__daily/{path}?stringify=false")["value"]
+
+
+def test_the_first_scheduled_run_builds_all_batches_since_begin(api, at):
+    """Its interval is yesterday alone."""
+    assert ended(api, "dbt_dag__daily", 1) == "success"
+    (first,) = runs(api, "dbt_dag__daily")
+    interval = first["data_interval_start"][:10], first["data_interval_end"][:10]
+    assert (first["run_type"], interval) == (
+        "scheduled",
+        (f"{LATELY[-1]:%Y-%m-%d}", f"{TODAY:%Y-%m-%d}"),
+    )
+    assert visits(at, TODAY).keys() == {102, 103, 104, 105}
+    run_id = first["dag_run_id"]
+    assert daily(api, run_id, "event_times") == (
+        f"--event-time-start={LATELY[2]:%Y-%m-%dT%H:%M:%S} "
+        f"--event-time-end={TODAY:%Y-%m-%dT%H:%M:%S}"
+    )
+    assert daily(api, run_id, "built_until") == TODAY.isoformat()
+
+
+def test_a_scheduled_run_builds_what_was_missed_since_the_last_good_one_and_lookback(api, at):
+    """As if a run of three days ago had been the last: its XCom says how far that has built."""
+    (first,) = runs(api, "dbt_dag__daily")
+    path = "/api/v2/dags/dbt_dag__daily"
+    older = {"dag_run_id": "older", "logical_date": LATELY[-4].isoformat()}
+    older["conf"] = {"exclude": "visits"}
+    api.call("POST", f"{path}/dagRuns", older)
+    until(lambda: of(api, "dbt_dag__daily").run_state("older") == "success")
+    entry = {"key": "built_until", "value": LATELY[-2].isoformat(), "map_index": -1}
+    task = "dagRuns/older/taskInstances/model.tiny.visits/xcomEntries"
+    api.call("POST", f"{path}/{task}", entry)
+    since = datetime.now(timezone.utc)
+    again = {"dag_run_id": first["dag_run_id"], "task_ids": ["model.tiny.visits"]}
+    body = again | {"dry_run": False, "only_failed": False, "include_downstream": True}
+    api.call("POST", f"{path}/clearTaskInstances", body)
+    until(lambda: visits(at, since))
+    until(lambda: of(api, "dbt_dag__daily").run_state(first["dag_run_id"]) == "success")
+    # The day before yesterday was missing, and the day before that is built again.
+    assert visits(at, since).keys() == {103, 104, 105}
+
+
 def test_a_backfill_of_five_days_builds_their_five_batches_once_each(api, at, environment):
     """And nothing of other days; models that are not microbatch are built in each run as ever."""
-    assert ended(api, "dbt_dag__daily", 1) == "success"
-    yesterday = datetime.now(timezone.utc).date() - timedelta(days=1)
-    (first,) = runs(api, "dbt_dag__daily")
-    assert (first["run_type"], first["data_interval_start"][:10]) == ("scheduled", str(yesterday))
-    assert ask(at, "select count(*) from pipeline.visits") == [(0,)]
-
     days = ["--from-date", "2026-03-03", "--to-date", "2026-03-07"]
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", "dbt_dag__daily"]
     subprocess.run([*command, *days], env=environment, check=True, timeout=120)
-    until(lambda: len(runs(api, "dbt_dag__daily")) == 6)
+    until(lambda: len(runs(api, "dbt_dag__daily")) == 7)
     until(lambda: {run["state"] for run in runs(api, "dbt_dag__daily")} == {"success"}, 400)
     found = [run for run in runs(api, "dbt_dag__daily") if run["run_type"] == "backfill"]
     assert sorted(run["data_interval_start"][:10] for run in found) == [
         f"2026-03-{day:02}" for day in range(3, 8)
     ]
     # A batch that is built twice has its rows replaced: each still has the time of its own run.
-    built = ask(at, "select id, built_at from pipeline.visits order by id")
+    built = ask(at, "select id, built_at from pipeline.visits where id < 100 order by id")
     assert [number for number, _ in built] == [3, 4, 5, 6, 7]
     for number, moment in built:
         (run,) = [r for r in found if r["data_interval_start"].startswith(f"2026-03-{number:02}")]
         start, end = (datetime.fromisoformat(run[key]) for key in ("start_date", "end_date"))
         assert start <= moment <= end
-    assert ask(at, "select visits from pipeline.rebuilt") == [(5,)]
+    assert ask(at, "select visits from pipeline.rebuilt") == [(9,)]

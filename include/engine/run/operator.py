@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence, Set
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +49,9 @@ class DbtOperator(BashOperator):
 
     NOT_RETRIED = frozenset(("fail",))
     """The statuses of dbt that another try does not change."""
+
+    built_until: datetime | None = None
+    """The end of the batches that a scheduled run of a microbatch model builds."""
 
     ended = SubprocessResult(0, "")
     """The exit code and the last line of the command."""
@@ -95,14 +99,7 @@ class DbtOperator(BashOperator):
                 self._environment["DBT_HOOKS"] = "none"
             params.require_known_keys(context)
             self._prepare(context, config)
-            # Airflow has rendered all templates by now: a person's input is part of none.
-            if added := (
-                *params.command_arguments(self.verb, context["params"]),
-                *self._window(context),
-            ):
-                self.bash_command = (
-                    f"{self.bash_command.removesuffix(STDIN)}{shlex.join(added)} {STDIN}"
-                )
+            self._add_arguments(context)
             try:
                 super().execute(context)
             except AirflowException as error:
@@ -115,10 +112,22 @@ class DbtOperator(BashOperator):
                 from include.engine.run import outcome
 
                 outcome.require_results(self, artifact, context)
+        if self.built_until:
+            context["ti"].xcom_push(results.BUILT_UNTIL, self.built_until.isoformat())
         if not artifact["results"]:
             return None
         self._warn(artifact["results"], context["ti"])
         return results.as_xcom(artifact)
+
+    def _add_arguments(self, context: Any) -> None:
+        """Adds the params of the run, and the times of a microbatch model, to the command.
+
+        Airflow has rendered all templates by now: a person's input is part of none.
+        """
+        added = *params.command_arguments(self.verb, context["params"]), *self._window(context)
+        if added:
+            command = self.bash_command.removesuffix(STDIN)
+            self.bash_command = f"{command}{shlex.join(added)} {STDIN}"
 
     def _warn(self, dbt_results: Iterable[results.Result], ti: Any) -> None:
         """Pushes dbt's warnings as an XCom: few people read the log of a task that succeeded."""
@@ -138,8 +147,18 @@ class DbtOperator(BashOperator):
         """dbt's arguments for the data interval of the run, where the model is a microbatch one."""
         if not self.microbatch:
             return ()
-        interval = (context.get(f"data_interval_{end}") for end in ("start", "end"))
-        return params.batch_arguments(context["params"], context["dag_run"].run_type, *interval)
+        run_type = context["dag_run"].run_type
+        interval = tuple(context.get(f"data_interval_{end}") for end in ("start", "end"))
+        arguments = params.batch_arguments(context["params"], run_type, *interval)
+        if run_type != "scheduled" or not arguments:
+            return arguments
+        from include.engine.run import microbatch
+
+        window = microbatch.window_since_last_run(self.node, context["ti"], *interval)
+        arguments = params.batch_arguments(context["params"], run_type, *window)
+        context["ti"].xcom_push(results.EVENT_TIMES, shlex.join(arguments))
+        self.built_until = window[1]
+        return arguments
 
     def _prepare(self, context: Any, config: settings.Settings) -> None:
         """Fits the task to the params of the run.

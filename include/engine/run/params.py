@@ -116,7 +116,7 @@ def command_arguments(verb: str, params: Mapping[str, Any]) -> tuple[str, ...]:
 def batch_arguments(
     params: Mapping[str, Any], run_type: str, start: datetime | None, end: datetime | None
 ) -> tuple[str, ...]:
-    """dbt's arguments that limit a microbatch model to the data interval of a run, in UTC.
+    """dbt's arguments that limit a microbatch model to these event times, in UTC.
 
     () if the form has times or asks for a full refresh, and for runs without an interval: then
     dbt's own rule holds (all batches at first, later the batches of `lookback`).

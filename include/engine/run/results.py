@@ -26,7 +26,9 @@ FAILED = frozenset(STATUSES[:4])
 _CUT = r"(?m)^[ \t]*LINE \d+: (?:\.\.\..*|.*\.\.\.)$(?:\n[ \t]*\^$)?\n?"
 _NAME = r'"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|([^."`\[\]]+)'
 RUN_RESULTS, SOURCES = "run_results", "sources"
-WARNINGS = "warnings"  # the key of the XCom that holds dbt's warnings
+# Keys of XComs: dbt's warnings; the end of what a scheduled run of a microbatch model has built,
+# ISO 8601; and dbt's arguments for what it builds.
+WARNINGS, BUILT_UNTIL, EVENT_TIMES = "warnings", "built_until", "event_times"
 
 _EMPTY = {
     "timing": [],

@@ -8,6 +8,7 @@ browser to load anything from another host.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
+from airflow.models.xcom import XComModel
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import select
@@ -29,6 +31,7 @@ from include.engine.plan import cache
 from include.engine.plan.dags import Dag
 from include.engine.plan.tasks import Task
 from include.engine.run import docs_catalog, params, rerun
+from include.engine.run.results import EVENT_TIMES
 from include.engine.ui import pages, render
 
 NO_CATALOG = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
@@ -141,7 +144,7 @@ def task_page(
     return page(
         request,
         "task.html",
-        command=command(tasks[0], run),
+        command=command(tasks[0], run, session),
         page=pages.task_page(
             records.read_manifest(path), docs_catalog.read_catalog(settings.load()), tasks[0]
         ),
@@ -161,16 +164,30 @@ def beside(path: Path, name: str) -> Path | None:
     return newest if newest.exists() else None
 
 
-def command(task: Task, run: DagRun | None) -> str:
+def command(task: Task, run: DagRun | None, session: SessionDep) -> str:
     """The line for a shell that repeats the task with the params of that run; "" without dbt."""
     if not task.argv:
         return ""
-    conf, added = (run and run.conf) or {}, ()
-    if run and task.microbatch:
-        interval = run.data_interval_start, run.data_interval_end
-        added = params.batch_arguments(conf, run.run_type, *interval)
+    conf = (run and run.conf) or {}
+    added = event_times(task, run, session) if run and task.microbatch else ()
     argv = (*task.argv, *params.command_arguments(task.argv[0], conf), *added)
     return rerun.shell_line(argv, settings.load().by_make)
+
+
+def event_times(task: Task, run: DagRun, session: SessionDep) -> tuple[str, ...]:
+    """dbt's arguments for what the run builds of a microbatch model: a scheduled run says so."""
+    pushed = session.scalar(
+        select(XComModel).where(
+            XComModel.dag_id == run.dag_id,
+            XComModel.run_id == run.run_id,
+            XComModel.task_id == task.id,
+            XComModel.key == EVENT_TIMES,
+        )
+    )
+    if pushed:
+        return tuple(shlex.split(XComModel.deserialize_value(pushed)))
+    interval = run.data_interval_start, run.data_interval_end
+    return params.batch_arguments(run.conf or {}, run.run_type, *interval)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -1,0 +1,251 @@
+"""What a person on call meets and does: errors that heal and errors that do not, selections that
+this DAG does not run, tasks cleared and marked, a run given up.
+
+A dbt project in two DAGs, run by Airflow's scheduler with the real dbt on a real Postgres.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dev.tests import sample
+from dev.tests.scheduled.aftermath import last_words, published, results, states, tries
+from dev.tests.scheduled.installation import (
+    CLEAN,
+    TINY,
+    dag_arguments,
+    log_of,
+    triggered,
+    write_project,
+    xcom,
+)
+from include.engine import settings
+from include.engine.run.summary import FINISHED
+from scripts.local.api import Api
+
+COLUMNS = ",\n".join(f"  {number} as column_{number}" for number in range(1, 100))
+OUTPUTS = """
+    nowhere: {<<: *dev, dbname: nowhere}
+    closed: {<<: *dev, host: 127.0.0.1, port: 1}
+    stranger: {<<: *dev, user: stranger}
+"""
+FILES = {
+    "profiles.yml": TINY["profiles.yml"].rstrip() + OUTPUTS,
+    "models/fine.sql": "select 1 as id",
+    "models/data.sql": "select 1 / 0 as id",
+    "models/below.sql": "select id from {{ ref('data') }}",
+    "models/slow.sql": "select 1 as id from pg_sleep(60)",
+    "models/bad/syntax.sql": "select 1 form nothing where",
+    "models/bad/column.sql": f"select\n{COLUMNS},\n  nope\n",
+    "models/bad/rights.sql": "select count(*) as id from pg_authid",
+    "models/bad/template.sql": """
+{{ exceptions.raise_compiler_error('no') if flags.WHICH == 'run' }} select 1 as id
+""",
+    "models/bad/lost.sql": "select pg_terminate_backend(pg_backend_pid()) as id",
+    "models/elsewhere.sql": """
+{{ config(meta={'airflow': {'dag': 'other', 'schedule': 'none'}}) }} select 1 as id
+""",
+}
+BAD = ("syntax", "column", "rights", "template", "lost")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    return write_project(tmp_path_factory.mktemp("tiny project"), "on_call", FILES)
+
+
+@pytest.fixture(scope="module")
+def environment(environment, smtp) -> dict[str, str]:
+    mail = {"to": "team@example.com", "from_email": "a@example.com"}
+    return environment | smtp | dag_arguments("none", mail, retries=1, retry_delay=1)
+
+
+def ran(api: Api, run_id: str) -> dict[str, str]:
+    """The states of the tasks of the run that were not skipped."""
+    return {task: state for task, state in states(api, run_id).items() if state != "skipped"}
+
+
+def clear(api: Api, run_id: str, *task_ids: str, **options: object) -> str:
+    """The state of the run after these tasks were cleared: as in Airflow's dialog, with what is
+    downstream of them, unless `options` say otherwise.
+    """
+    body = {"dag_run_id": run_id, "task_ids": task_ids, "dry_run": False, "only_failed": False}
+    path = f"/api/v2/dags/{api.dag_id}/clearTaskInstances"
+    api.call("POST", path, body | {"include_downstream": True, **options})
+    return ended(api, run_id)
+
+
+def ended(api: Api, run_id: str) -> str:
+    deadline = time.monotonic() + 240
+    while (state := api.run_state(run_id)) not in ("success", "failed"):
+        assert time.monotonic() < deadline, api.tasks(run_id)
+        time.sleep(0.5)
+    return state
+
+
+def test_only_what_may_heal_is_tried_again_and_each_failure_is_mailed_once(api, mails):
+    assert triggered(api, "bad", select="models/bad") == "failed"
+    assert ran(api, "bad") == {
+        **{f"model.tiny.{n}": "failed" for n in BAD},
+        "run_results": "failed",
+    }
+    assert tries(api, "bad", *(f"model.tiny.{name}" for name in BAD)) == [1, 1, 1, 1, 2]
+    assert published(api, "bad") == set()
+    sent = sorted(mail["subject"] for mail in mails[1])
+    assert sent == sorted(f"dbt_dag: model.tiny.{name}" for name in BAD)
+
+
+def test_a_long_query_is_shown_around_the_error(at):
+    lines = last_words(at, "bad", "model.tiny.column")
+    assert lines[:2] == [
+        "model.tiny.column: error",
+        "  Database Error in model column (models/bad/column.sql)",
+    ]
+    assert (
+        lines[-42:]
+        == [
+            *("  The query:", "    … 61 lines"),
+            *(f"      {number} as column_{number}," for number in range(61, 100)),
+            "      nope",
+            "Run it again: make dbt ARGS='run --select column'",
+        ][-42:]
+    )
+
+
+@pytest.mark.parametrize(("target", "times"), [("nowhere", 1), ("stranger", 1), ("closed", 2)])
+def test_a_database_that_is_not_there_is_tried_again_only_if_it_may_come_back(api, target, times):
+    assert triggered(api, target, select="fine", target=target) == "failed"
+    assert tries(api, target, "model.tiny.fine") == [times]
+
+
+def test_a_selection_of_another_dag_fails_and_names_that_dag(api, at, project):
+    assert triggered(api, "elsewhere", select="elsewhere") == "failed"
+    assert last_words(at, "elsewhere", "model.tiny.fine") == [
+        "dbt_dag runs nothing of this selection: --select=elsewhere",
+        "  dbt_dag__other runs model.tiny.elsewhere: trigger that DAG.",
+    ]
+    assert tries(api, "elsewhere", "model.tiny.fine") == [1]
+
+
+def test_a_selection_that_is_newer_than_the_manifest_fails_and_says_so(
+    api, at, project, environment
+):
+    (project / "models/new.sql").write_text("select 1 as id")
+    assert triggered(api, "new", select="new") == "failed"
+    (project / "models/new.sql").unlink()
+    assert last_words(at, "new", "model.tiny.fine") == [
+        "dbt_dag runs nothing of this selection: --select=new",
+        "  No DAG runs model.tiny.new. If a task should, the manifest is older: "
+        f"{environment['DBT_MANIFEST']}. Build it with: make manifest",
+    ]
+
+
+def test_a_misspelled_param_fails_the_run_and_builds_nothing(api, at, runs):
+    assert triggered(api, "misspelled", selct="fine") == "failed"
+    assert last_words(at, "misspelled", "model.tiny.fine")[0].endswith(
+        "which is no param of the DAG. Did you mean 'select'? It takes: event_time_end, "
+        "event_time_start, exclude, full_refresh, select, target, vars"
+    )
+    assert "success" not in results(runs, "misspelled").values()
+    assert published(api, "misspelled") == set()
+
+
+def test_a_task_that_was_fixed_and_cleared_turns_its_run_green(api, project, runs):
+    """With `Downstream`, which Airflow's dialog has ticked: the results are downstream, too."""
+    assert triggered(api, "fixed", select="fine data+") == "failed"
+    assert ran(api, "fixed") == {
+        "model.tiny.fine": "success",
+        "model.tiny.data": "failed",
+        "model.tiny.below": "upstream_failed",
+        "run_results": "failed",
+    }
+    (project / "models/data.sql").write_text("select 1 as id")
+    assert clear(api, "fixed", "model.tiny.data") == "success"
+    assert set(ran(api, "fixed").values()) == {"success"}
+    assert published(api, "fixed") == {"model.tiny.fine", "model.tiny.data", "model.tiny.below"}
+    built = {"model.tiny.fine", "model.tiny.data", "model.tiny.below"}
+    assert results(runs, "fixed") == dict.fromkeys(built, "success")
+    assert tries(api, "fixed", "model.tiny.fine", "model.tiny.data") == [1, 2]
+
+
+def test_a_model_that_is_marked_as_success_is_no_error_in_the_results(api, project, runs):
+    (project / "models/data.sql").write_text("select 1 / 0 as id")
+    assert triggered(api, "marked", select="data+") == "failed"
+    assert results(runs, "marked") == {"model.tiny.data": "error", "model.tiny.below": "skipped"}
+    path = f"/api/v2/dags/{api.dag_id}/dagRuns/marked/taskInstances/model.tiny.data"
+    api.call("PATCH", path, {"new_state": "success"})
+    # Airflow clears what the failure had held back, run_results too.
+    assert ended(api, "marked") == "success"
+    assert set(ran(api, "marked").values()) == {"success"}
+    assert results(runs, "marked") == {"model.tiny.data": "success", "model.tiny.below": "success"}
+
+
+def test_a_run_that_is_marked_as_failed_leaves_results_when_its_last_task_is_cleared(api, runs):
+    path = f"/api/v2/dags/{api.dag_id}/dagRuns"
+    conf = {"select": "fine slow"}
+    api.call("POST", path, {"dag_run_id": "given_up", "logical_date": None, "conf": conf})
+    deadline = time.monotonic() + 120
+    while {task for task, state in states(api, "given_up").items() if state not in FINISHED} != {
+        "model.tiny.slow",
+        "run_results",
+    }:
+        assert time.monotonic() < deadline, api.tasks("given_up")
+        time.sleep(0.5)
+    api.end_run("given_up")
+    assert ended(api, "given_up") == "failed"
+    assert clear(api, "given_up", "run_results") == "failed"
+    assert ran(api, "given_up") == {
+        "model.tiny.fine": "success",
+        "model.tiny.slow": "failed",
+        "run_results": "failed",
+    }
+    assert results(runs, "given_up") == {"model.tiny.fine": "success", "model.tiny.slow": "error"}
+
+
+def rebuild(api: Api, environment: dict[str, str]) -> None:
+    """Builds the manifest again, as `make manifest` does, and has Airflow read the DAG file."""
+    subprocess.run(
+        [sys.executable, "-m", "include.engine.manifest.build"],
+        cwd=settings.ROOT,
+        env=CLEAN | sample.environment() | environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    api.parse_again()
+
+
+def text_of_page(api: Api) -> str:
+    """The page of `dbt_dag` in the tab `dbt`."""
+    token = {"Authorization": f"Bearer {api.token}"}
+    request = urllib.request.Request(f"{api.url}/dbt/dags/{api.dag_id}", headers=token)
+    with api.open(request, timeout=60) as answer:
+        return answer.read().decode()
+
+
+def test_a_new_dag_that_airflow_has_paused_is_named_by_the_dag_that_lost_its_models(
+    api, at, project, environment
+):
+    (project / "models/slow.sql").write_text(
+        "{{ config(meta={'airflow': {'dag': 'fresh', 'schedule': '@daily'}}) }} select 1 as id"
+    )
+    rebuild(api, environment)
+    deadline = time.monotonic() + 120
+    while "dbt_dag__fresh" not in {dag["dag_id"] for dag in api.dags()}:
+        assert time.monotonic() < deadline, api.import_errors()
+        time.sleep(0.5)
+    assert triggered(api, "beside", select="fine") == "success"
+    assert xcom(api, "beside", "run_results")["paused"] == {"dbt_dag__fresh": 1}
+    said = [line["event"] for line in log_of(at, "beside", "run_results")]
+    assert any("dbt_dag__fresh is paused: 1 tasks do not run" in line for line in said)
+    assert "<code>dbt_dag__fresh</code> is paused: its 1 tasks do not run." in text_of_page(api)
+    (asset,) = api.call("GET", "/api/v2/assets?name_pattern=model.tiny.slow")["assets"]
+    assert [task["dag_id"] for task in asset["producing_tasks"]] == ["dbt_dag__fresh"]
+    api.unpause("dbt_dag__fresh")
+    assert triggered(api, "after", select="fine") == "success"
+    assert xcom(api, "after", "run_results")["paused"] == {}
