@@ -150,6 +150,6 @@ def test_the_notice_names_three_files_and_the_commands_that_mend_it():
     assert staleness.notice([]) == ""
     assert staleness.notice(["a.sql", "b.sql", "c.sql", "d.sql"]) == (
         "\n**This DAG is not of the dbt project as it is now.** Changed since its manifest was "
-        "built: `a.sql`, `b.sql`, `c.sql` and 1 more. Build it anew with `make manifest`, or "
+        "built: `a.sql`, `b.sql`, `c.sql` and 1 more. Build it again with `make manifest`, or "
         "inside a container with `python -m include.engine.manifest.build`.\n"
     )

@@ -11,7 +11,7 @@ DOC = """
 Every dbt model as a task of its own, wired as dbt's own graph: {counts}.
 
 A task `model.<package>.<name>` runs a model, `test.<package>.<name>` tests it. What depends on a
-model waits for both. To run a failed model again once it is mended, clear its task: it and what is
+model waits for both. To run a failed model again after you fixed it, clear its task: it and what is
 downstream of it run, nothing else.
 """
 _AWAITED = {

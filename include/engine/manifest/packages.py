@@ -20,7 +20,7 @@ STAMP = "installed"
 def install_packages(builder: Builder, project: Project) -> None:
     """Runs `dbt deps`, unless the packages that the project asks for are there.
 
-    Packages that nobody installed here are the project's own (vendored, or of a `dbt deps` by
+    Packages that no build installed here are the project's own (vendored, or of a `dbt deps` by
     hand): they stay if they are complete. A failed `dbt deps` leaves the folder as it was, though
     dbt empties it first. Raises BuildError.
     """

@@ -29,7 +29,7 @@ LOCK = "package-lock.yml"
 HEAD_BYTES = 4096
 
 MEND = (
-    "Build it anew with `make manifest`, or inside a container with "
+    "Build it again with `make manifest`, or inside a container with "
     "`python -m include.engine.manifest.build`."
 )
 TAG = "stale manifest"

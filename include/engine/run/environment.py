@@ -110,7 +110,7 @@ def launcher(folder: Path) -> Path:
 
 
 def require_dbt(dbt: Path) -> None:
-    """Raises AirflowFailException, with the command that mends it, where `dbt` cannot be run."""
+    """Raises AirflowFailException, with the command that fixes it, if `dbt` cannot be run."""
     if not os.access(dbt, os.X_OK):
         raise AirflowFailException(
             f"No dbt at {dbt}. Install it with: make manifest (in an Astro project: rebuild the "
