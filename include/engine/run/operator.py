@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,12 @@ from airflow.sdk.exceptions import (
     AirflowException,
     AirflowSkipException,
 )
-from airflow.sdk.log import redact
 
 from include.engine import settings
 from include.engine.manifest import find
 from include.engine.run import params, results
 from include.engine.run.environment import dbt_environment, require_dbt
+from include.engine.run.masking import mask_results
 from include.engine.run.process import STDIN, DbtProcess, parse_command, shell_command
 
 
@@ -210,21 +210,3 @@ class DbtOperator(BashOperator):
             text=True,
             check=False,
         )
-
-
-def mask_results(artifact: Mapping[str, Any]) -> dict[str, Any]:
-    """The artifact, with secrets masked in the messages of the database.
-
-    Names stay as they are: a password may also be the name of a schema.
-    """
-    return dict(artifact) | {
-        "results": [
-            result
-            | {
-                key: redact(results.without_cut_line(result[key]))
-                for key in ("message", "error")
-                if isinstance(result.get(key), str)
-            }
-            for result in artifact.get("results", ())
-        ]
-    }

@@ -16,6 +16,7 @@ from airflow.sdk.log import redact
 from include.engine import settings
 from include.engine.manifest.listing import LIST, listed_ids
 from include.engine.run import failures, params, results, retries, unbuilt
+from include.engine.run.masking import mask_results
 
 if TYPE_CHECKING:
     from include.engine.run.operator import DbtOperator
@@ -30,8 +31,6 @@ def failure(
     What dbt could not execute ("error") is retried unless its message says that the same would
     fail again (run/retries.py).
     """
-    from include.engine.run.operator import mask_results
-
     artifact = results.read(folder / "target")
     if artifact:
         context["ti"].xcom_push("return_value", results.as_xcom(mask_results(artifact)))
