@@ -6,6 +6,7 @@ Whoever may change a description could otherwise act as each of its readers in A
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_nothing_runs_when_the_site_is_searched(page, server):
     page.goto(f"{server.url}/dbt/docs/")
     site = page.frame_locator("iframe")
     site.get_by_placeholder("Search for models").fill("hostile")
-    site.get_by_text("28 search results").wait_for(state="visible")
+    site.get_by_text(re.compile(r"[1-9]\d* search results")).wait_for(state="visible")
     read(page, site)
     assert page.ran == []
 
