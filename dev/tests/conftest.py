@@ -25,6 +25,9 @@ def sample_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in sample.environment().items():
             patch.setenv(name, value)
+        # The options of a `make` that runs these tests are not those of one that they run.
+        for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+            patch.delenv(name, raising=False)
         yield
 
 
