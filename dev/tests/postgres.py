@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.local.postgres import program
+from scripts.local.postgres import CONFIGURATION, program
 from scripts.local.unprivileged import as_server, give_to_server
 
 OPTIONS = {
@@ -17,7 +17,10 @@ OPTIONS = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "max_connections": "200",
+    **{
+        name: CONFIGURATION[name]
+        for name in ("max_connections", "client_connection_check_interval")
+    },
 }
 
 

@@ -35,6 +35,7 @@ CONFIGURATION = {
     "listen_addresses": "",
     "max_connections": "200",  # a scheduler, an API server and each running task hold a few
     "synchronous_commit": "off",  # a crash of the machine may lose the last second, no more
+    "client_connection_check_interval": "2s",  # ends the query of a dbt that was killed
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

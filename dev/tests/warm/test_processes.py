@@ -75,8 +75,16 @@ def test_worker_killed_is_not_run_again(warm, shop, query):
     result = warm.wait(process)
     assert (result.code, result.cold) == (2, False)
     assert "it is not run again" in result.text
-    for (pid,) in asleep(query):
-        query(f"select pg_terminate_backend({pid})")
+    assert eventually(lambda: not asleep(query), 15), "Postgres notices that its client is gone"
+
+
+def test_killed_cold_dbt_leaves_no_query(warm, shop, query):
+    """As when the memory of a machine or a pod is used up."""
+    process = warm.start(shop, "run", "--select", "sleep", DBT_WARM="false")
+    assert eventually(lambda: asleep(query), 60)
+    os.kill(process.pid, signal.SIGKILL)
+    assert warm.wait(process).code == -signal.SIGKILL
+    assert eventually(lambda: not asleep(query), 15), "Postgres notices that its client is gone"
 
 
 def test_many_clients_start_one_server(own_warm, shop):
