@@ -109,7 +109,7 @@ check: dbt-venv ## say what the dbt project is, what dbt makes of it, and what i
 	@.dbt/venv/bin/python -m scripts.check
 
 manifest: dbt-venv ## have dbt compile the project, without a database
-	@.dbt/venv/bin/python -m include.engine.manifest.build
+	@.dbt/venv/bin/python -m scripts.manifest
 
 lint: airflow-venv ## check style and common mistakes
 	@$(AIRFLOW) -m ruff check .

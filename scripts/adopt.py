@@ -2,26 +2,27 @@
 
     make adopt FROM=<folder or git address>
 
-What dbt writes and the history of git stay behind. If a package of the project lies beside it
-(`local: ../`), the folder that holds both is copied, and DBT_PROJECT_DIR has to name the project.
+What dbt writes and the history of git stay behind. A package that lies beside the project
+(`local: ../`) is copied, too; then .env and the Dockerfile name the project's folder.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from include.engine import settings
-from include.engine.warehouse.project import PROJECT_FILE, read_yaml
+from include.engine.warehouse.project import PACKAGES, PROJECT_FILE
+from scripts.copy_project import LEFT_BEHIND, WRITTEN, CopyError, copy_project
+from scripts.env_file import PROJECT_DIR, load_settings, name_project
 
 HERE = settings.ROOT / "include" / "dbt"
-LEFT_BEHIND = ("target", "logs", "dbt_packages", "dbt_modules", ".git", ".venv", "__pycache__")
-PACKAGE_FILES = ("packages.yml", "dependencies.yml")
+NO_PROJECTS = {*WRITTEN, *LEFT_BEHIND, PACKAGES}
 # How deep in a repository a dbt project is looked for.
 DEPTH = 3
 # How many changed files a message names.
@@ -38,22 +39,53 @@ def main(source: str) -> int:
         with tempfile.TemporaryDirectory(prefix="adopt-") as scratch:
             project = find_project(fetch(source, Path(scratch)))
             inner = copy_project(project, HERE)
-    except AdoptError as error:
+    except (AdoptError, CopyError) as error:
         print(error, file=sys.stderr)
         return 1
+    print(f"Copied {source} to {HERE}.")
+    name_inner(inner)
+    report_ignored()
+    sys.stdout.flush()
+    load_settings(settings.ROOT)
     forget_former()
-    print(f"Copied {source} to {HERE}.", flush=True)
-    if inner == Path():
-        return subprocess.run([sys.executable, "-m", "scripts.check"]).returncode
-    project_dir = f"include/dbt/{inner}"
-    print(
-        f"The project is in {project_dir}, beside a package of its own. For each command: "
-        f"export DBT_PROJECT_DIR={project_dir} (and ENV DBT_PROJECT_DIR={project_dir} in the "
-        "Dockerfile)",
-        flush=True,
+    return subprocess.run([sys.executable, "-m", "scripts.check"]).returncode
+
+
+def name_inner(inner: Path) -> None:
+    """Has the settings name the folder of the project in `include/dbt`, and says so."""
+    folder = "" if inner == Path() else f"include/dbt/{inner.as_posix()}"
+    exported = os.environ.pop(PROJECT_DIR, "")
+    changed = name_project(settings.ROOT, folder)
+    if folder:
+        print(f"The project is in {folder}, beside a package of its own.")
+    if changed:
+        names = " and ".join(changed)
+        print(f"{PROJECT_DIR} was {'set' if folder else 'removed'} in {names}.")
+    if exported and exported != folder:
+        print(f"Your shell says {PROJECT_DIR}={exported}. First: unset {PROJECT_DIR}")
+
+
+def report_ignored() -> None:
+    """Says which of the copied files git would not keep."""
+    command = [
+        "git",
+        "ls-files",
+        "-z",
+        "--others",
+        "--ignored",
+        "--exclude-standard",
+        "--directory",
+    ]
+    listed = subprocess.run(
+        [*command, "--", HERE], cwd=settings.ROOT, capture_output=True, text=True
     )
-    variables = {**os.environ, "DBT_PROJECT_DIR": project_dir}
-    return subprocess.run([sys.executable, "-m", "scripts.check"], env=variables).returncode
+    names = [name for name in listed.stdout.split("\0") if name]
+    if names:
+        more = " …" if len(names) > SHOWN else ""
+        print(
+            f"git ignores {len(names)} of the copied files and folders. To keep them: "
+            f"git add --force {shlex.join(names[:SHOWN])}{more}"
+        )
 
 
 def require_committed(folder: Path) -> None:
@@ -96,7 +128,7 @@ def find_project(folder: Path) -> Path:
         found += [
             file.parent
             for file in folder.glob("/".join(["*"] * depth + [PROJECT_FILE]))
-            if not set(file.relative_to(folder).parts) & set(LEFT_BEHIND)
+            if not set(file.relative_to(folder).parts) & NO_PROJECTS
         ]
     if len(found) == 1:
         return found[0]
@@ -107,28 +139,6 @@ def find_project(folder: Path) -> Path:
         if found
         else f"There is no {PROJECT_FILE} in {folder}."
     )
-
-
-def copy_project(project: Path, place: Path) -> Path:
-    """Copies the project over `place`; returns where it is in there. Raises AdoptError."""
-    root = Path(os.path.commonpath([project, *local_packages(project)]))
-    if place.is_relative_to(root) or root.is_relative_to(place):
-        raise AdoptError(f"{root} is the folder that the project is copied to, or holds it.")
-    unfinished = place.with_name(f"{place.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    # Links stay links: what they lead to may be missing, or the folder that they are in.
-    shutil.copytree(root, unfinished, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
-    shutil.rmtree(place, ignore_errors=True)
-    unfinished.rename(place)
-    return project.relative_to(root)
-
-
-def local_packages(project: Path) -> Iterable[Path]:
-    """The folders of the packages that the project names by a path."""
-    for name in PACKAGE_FILES:
-        for package in read_yaml(project / name).get("packages") or ():
-            if "local" in package:
-                yield (project / package["local"]).resolve()
 
 
 def forget_former() -> None:

@@ -19,6 +19,7 @@ from include.engine.manifest.command import BuildError
 from include.engine.plan import cache
 from include.engine.warehouse.profile import Profile, ProfileError
 from include.engine.warehouse.project import PROJECT_FILE, Project, read_project, read_yaml
+from scripts.env_file import load_settings
 
 # Calls without a second argument: nothing but the environment or a command line gives a value.
 _CALL = re.compile(r"""\b(env_var|var)\(\s*['"]([^'"]+)['"]\s*\)""")
@@ -30,6 +31,7 @@ WITH_CARE = {
 
 
 def main() -> int:
+    load_settings(settings.ROOT)
     config = settings.load()
     if not (config.project_dir / PROJECT_FILE).exists():
         print(f"No dbt project in {config.project_dir}. Put one there: make adopt FROM=<folder>")

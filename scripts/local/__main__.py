@@ -10,9 +10,10 @@ import sys
 import psycopg2
 
 from include.engine.settings import SettingsError
+from scripts.env_file import load_settings
 from scripts.local import processes, verbs
 from scripts.local.api import DAG_ID
-from scripts.local.environment import HARMFUL_TO_POSTGRES, load_env_file
+from scripts.local.environment import HARMFUL_TO_POSTGRES
 from scripts.local.paths import PROJECT, LocalError, installation_paths
 
 INTERRUPTED = 130  # the exit code of a shell after Ctrl-C
@@ -76,7 +77,7 @@ def variables(text: str) -> dict[str, object]:
 
 def main() -> int:
     options = arguments()
-    load_env_file(PROJECT / ".env")
+    load_settings(PROJECT)
     processes.interruptible()
     for name in HARMFUL_TO_POSTGRES & os.environ.keys():
         del os.environ[name]  # this process has connections to Postgres, too

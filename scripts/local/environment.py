@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import quote
 
 from scripts.local.paths import LocalError, Paths
@@ -40,18 +39,6 @@ def without_harmful(inherited: Mapping[str, str]) -> dict[str, str]:
         for name, value in inherited.items()
         if name not in HARMFUL and not name.startswith("AIRFLOW__")
     }
-
-
-def load_env_file(file: Path) -> None:
-    """Set the variables of the .env file, if there is one. A variable that is exported stays.
-
-    A line is read as the Astro CLI reads it: NAME=VALUE, the value quoted or not.
-    """
-    lines = file.read_text().splitlines() if file.exists() else []
-    for name, equals, value in (line.strip().partition("=") for line in lines):
-        if equals and not name.startswith("#"):
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-            os.environ.setdefault(name, value[1:-1] if quoted else value)
 
 
 def load_secrets(paths: Paths) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from include.engine import settings
+from scripts.copy_project import copy_project, links
 
 GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 ENVIRONMENT = {
@@ -54,7 +55,7 @@ def clone(tmp_path_factory) -> Path:
 def committed(clone) -> None:
     """Each test begins with the sample."""
     git(clone, "reset", "--hard")
-    git(clone, "clean", "-fd", "include")
+    git(clone, "clean", "-fdx", "include", ".env")
 
 
 def run(clone: Path, script: str, *arguments: str, **variables: str) -> tuple[int, list[str]]:
@@ -83,7 +84,6 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
             "seeds/lines.csv": "id\n1\n",
             "target/manifest.json": "{}",
             "logs/dbt.log": "",
-            "dbt_packages/old/dbt_project.yml": "name: old",
         },
     )
     (source / "scratch").symlink_to("/nowhere/at/all")
@@ -163,15 +163,119 @@ def test_tests_of_a_package_that_read_the_package_around_them(clone, tmp_path):
     (source / "integration_tests" / "dbt_packages" / "tools").symlink_to("../..")
     code, lines = run(clone, "adopt", str(source / "integration_tests"))
     assert code == 0, lines
-    assert lines[1] == (
-        "The project is in include/dbt/integration_tests, beside a package of its own. For each "
-        "command: export DBT_PROJECT_DIR=include/dbt/integration_tests (and ENV "
-        "DBT_PROJECT_DIR=include/dbt/integration_tests in the Dockerfile)"
-    )
+    assert lines[1:3] == [
+        "The project is in include/dbt/integration_tests, beside a package of its own.",
+        "DBT_PROJECT_DIR was set in .env and Dockerfile.",
+    ]
     assert "packages   tools" in lines
     assert (clone / "include" / "dbt" / "macros" / "one.sql").exists()
-    again = {"DBT_PROJECT_DIR": "include/dbt/integration_tests"}
-    assert run(clone, "check", **again)[1][-7:] == lines[-7:]
+    assert run(clone, "check")[1][-7:] == lines[-7:]
+    (clone / ".env").unlink()  # a colleague's clone has none
+    assert run(clone, "check")[1][-7:] == lines[-7:]
+    assert run(clone, "manifest")[0] == 0
+    stages = (clone / "Dockerfile").read_text().split("\nFROM ")[1:]
+    named = 'ENV DBT_PROJECT_DIR="include/dbt/integration_tests"'
+    assert [stage.splitlines()[1] for stage in stages] == [named, named]
+
+
+def test_a_project_without_such_a_package_takes_the_settings_back(clone, tmp_path):
+    (clone / ".env").write_text("A=1\nDBT_PROJECT_DIR=include/dbt/old\n")
+    source = write(tmp_path / "shop", {"dbt_project.yml": "name: shop\nprofile: shop\n"})
+    code, lines = run(clone, "adopt", str(source), DBT_PROJECT_DIR="elsewhere")
+    assert code == 0, lines
+    assert lines[1:3] == [
+        "DBT_PROJECT_DIR was removed in .env.",
+        "Your shell says DBT_PROJECT_DIR=elsewhere. First: unset DBT_PROJECT_DIR",
+    ]
+    assert (clone / ".env").read_text() == "A=1\n"
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """What can be read in a folder, by path; links are followed."""
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_what_a_project_needs_comes_along_and_nothing_else(tmp_path):
+    project = {"dbt_project.yml": "name: shop\n"}
+    kept = {
+        "shop/dbt_project.yml": "name: shop\n",
+        "shop/packages.yml": "packages: [{local: ../common/tools}, {local: /nowhere}]",
+        "shop/models/logs/a.sql": "select 1",
+        "shop/models/target/b.sql": "select 2",
+        "common/tools/dbt_project.yml": "name: tools\n",
+    }
+    left = {
+        "shop/target/manifest.json": "{}",
+        "shop/logs/dbt.log": "",
+        "shop/dbt_packages/other/dbt_project.yml": "name: other",
+        "shop/.env": "PASSWORD=hunter2",
+        "shop/models/__pycache__/x.pyc": "",
+        "common/tools/target/run.json": "{}",
+        "common/private/diary.txt": "",
+    }
+    beside = {"elsewhere/shared.sql": "select 3", "elsewhere/more/c.sql": "select 4", **project}
+    write(tmp_path / "source", {**kept, **left, **beside})
+    models = tmp_path / "source" / "shop" / "models"
+    (models / "outside.sql").symlink_to("../../elsewhere/shared.sql")
+    (models / "folder").symlink_to(tmp_path / "source" / "elsewhere" / "more")
+    (models / "inside.sql").symlink_to(models / "logs" / "a.sql")
+    (models / "loop").symlink_to("..")
+    (models / "gone.sql").symlink_to("/nowhere/x.sql")
+    place = tmp_path / "place"
+    assert copy_project(tmp_path / "source" / "shop", place) == Path("shop")
+    assert files_of(place) == {
+        **kept,
+        "shop/models/outside.sql": "select 3",
+        "shop/models/folder/c.sql": "select 4",
+        "shop/models/inside.sql": "select 1",
+    }
+    assert {str(p.relative_to(place)): str(p.readlink()) for p in links(place)} == {
+        "shop/models/inside.sql": "logs/a.sql",
+        "shop/models/loop": "..",
+        "shop/models/gone.sql": "/nowhere/x.sql",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "vendored"),
+    [
+        ({}, True),  # no file asks for it
+        ({"packages.yml": "packages: [{package: a/tools, version: 1.0.0}]"}, False),
+        ({"package-lock.yml": "packages: [{name: tools, package: a/tools}]"}, False),
+        ({"package-lock.yml": "packages: [{name: others, package: a/others}]"}, True),
+    ],
+)
+def test_packages_that_dbt_deps_would_not_bring_come_along(tmp_path, files, vendored):
+    tools = {"dbt_packages/tools/dbt_project.yml": "name: tools\n"}
+    source = write(tmp_path / "shop", {"dbt_project.yml": "name: shop\n", **tools, **files})
+    copy_project(source, tmp_path / "place")
+    assert (tmp_path / "place" / "dbt_packages" / "tools").exists() == vendored
+
+
+def test_packages_that_git_keeps_come_along_and_a_commit_of_them_is_named(clone, tmp_path):
+    source = write(
+        tmp_path / "shop",
+        {
+            "dbt_project.yml": "name: shop\nprofile: shop\n",
+            "packages.yml": "packages: [{package: nobody/tools, version: 1.0.0}]",
+            "dbt_packages/tools/dbt_project.yml": "name: tools\nversion: 1.0.0\n",
+            "dbt_packages/tools/macros/one.sql": "{% macro one() %}1{% endmacro %}",
+            "models/a.sql": "select {{ tools.one() }} as id",
+        },
+    )
+    git(source, "init")
+    git(source, "add", "--all")
+    code, lines = run(clone, "adopt", str(source))
+    assert (code, lines[1]) == (
+        0,
+        "git ignores 1 of the copied files and folders. To keep them: git add --force "
+        "include/dbt/dbt_packages/",
+    )
+    assert "packages   tools" in lines
 
 
 def test_changes_that_are_not_committed_are_not_overwritten(clone, tmp_path):

@@ -17,8 +17,9 @@ import pytest
 
 from include.engine import settings
 from include.engine.manifest import staleness
+from scripts.env_file import load_env_file
 from scripts.local import airflow, follow, manifest, ports, processes, report, unprivileged
-from scripts.local.environment import airflow_environment, load_env_file, load_secrets
+from scripts.local.environment import airflow_environment, load_secrets
 from scripts.local.paths import LocalError, Paths
 
 KEYS = {"postgres": "p/w", "warehouse": "w", "jwt": "j", "session": "s", "fernet": "f"}

@@ -47,7 +47,8 @@ def is_installed(folder: Path, root: Path) -> bool:
     """Whether the packages in the folder are those of the project's files."""
     stamp = folder / STAMP
     if stamp.exists():
-        return stamp.read_text() == digests(root)
+        # A `local` package is a link, which leads nowhere after a move, or in an image.
+        return stamp.read_text() == digests(root) and all(map(Path.exists, folder.iterdir()))
     there = [package.parent for package in folder.glob(f"*/{PROJECT_FILE}")]
     locked = entries(read_yaml(root / LOCK_FILE))
     if not all(map(is_locked_version, [folder] * len(locked), locked)):
