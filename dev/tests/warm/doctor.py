@@ -59,6 +59,8 @@ def _doctor(owner, name):
 def _changed(value):
     if not {returned} or value is None:
         return value
+    if hasattr(type(value), "__members__"):  # no class can be made of an enumeration
+        return str(value.value)
     kind = type("Other", (type(value),), {{}})
     if type(value).__module__ == "builtins":
         return kind(value)

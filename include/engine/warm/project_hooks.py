@@ -56,7 +56,7 @@ def get_hooks_by_type(task: RunTask, kind: RunHookType) -> list:
     if os.environ.get("DBT_HOOKS") not in (None, "", kind):
         return []
     hooks = GET_HOOKS_BY_TYPE(task, kind)
-    return pickle.loads(pickle.dumps(hooks, pickle.HIGHEST_PROTOCOL)) if hooks else []
+    return [pickle.loads(pickle.dumps(hook, pickle.HIGHEST_PROTOCOL)) for hook in hooks]
 
 
 class HooksTask(build.BuildTask):
