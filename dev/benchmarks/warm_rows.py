@@ -50,7 +50,7 @@ class Contender:
     def __init__(self, scratch: Path, postgres: Path, project: Path, without: str) -> None:
         self.code = Path(tempfile.mkdtemp(dir=scratch)) / "warm"
         shutil.copytree(LAUNCHER.parents[1], self.code)
-        for file, function in (("warmup.py", "prepare"), ("worker.py", "install")):
+        for file, function in (("warmup.py", "prepare"), ("parsing.py", "install")):
             if without:
                 with (self.code / file).open("a") as code:
                     code.write(WITHOUT.format(name=without, function=function))
