@@ -52,6 +52,7 @@ class Settings(NamedTuple):
     unit_tests: bool
     source_freshness: bool
     saved_queries: bool
+    manifest_cache: str
     runs_folder: str
     runs_kept: int
     failing_rows: int
@@ -258,6 +259,13 @@ TABLE: Mapping[str, Setting] = {
     ),
     "saved_queries": Setting(
         "DBT_SAVED_QUERIES", _boolean, "false", "saved queries with exports get a task"
+    ),
+    "manifest_cache": Setting(
+        "DBT_MANIFEST_CACHE",
+        _path_or_address,
+        "",
+        "where dbt's parsed manifests are kept for the dbt that starts next: a folder, or `s3://`, "
+        "`gs://` and the like, see docs/warm.md; empty: beside `DBT_MANIFEST`",
     ),
     "runs_folder": Setting(
         "DBT_RUNS",

@@ -64,6 +64,16 @@ def test_switched_off(pythonic, env, why):
     assert run(pythonic, "run", **env) == (7, "1 run\n", why)
 
 
+def test_dbt_that_takes_no_parsed_manifest_runs_as_it_is(fake, tmp_path):
+    """A binary, and a Python program without dbt: with one line, and nothing is left."""
+    kept = {"DBT_MANIFEST_CACHE": str(tmp_path / "parsed")}
+    assert run(fake, "run", **kept) == (7, "1 run\n", f"there is no Python beside {fake}\n")
+    (fake.parent / "python").symlink_to(shutil.which("python3"))
+    assert run(fake, "run", **kept, **POD) == (7, "1 run\n", f"one task per pod{NO_DBT}\n")
+    assert run(fake, "run", **kept, DBT_WARM="false") == (7, "1 run\n", "")
+    assert not (tmp_path / "parsed").exists()
+
+
 @pytest.mark.parametrize("arguments", [("deps",), ("--version",), ("run", "--help"), ("clean",)])
 def test_commands_that_gain_nothing(pythonic, arguments):
     code, out, why = run(pythonic, *arguments)

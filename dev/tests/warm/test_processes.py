@@ -106,6 +106,15 @@ def test_idle_server_ends(own_warm, shop):
     assert sorted(path.suffix for path in own_warm.folder.iterdir()) == ["", ".log"]
 
 
+def test_server_that_is_to_stay_does_not_end(own_warm, shop):
+    own_warm.run(shop, "ls", DBT_WARM_IDLE="0")
+    (server,) = own_warm.servers()
+    assert eventually(lambda: rests(server) and len(own_warm.processes()) == 1, 60)
+    time.sleep(6)
+    assert own_warm.servers() == [server]
+    assert own_warm.run(shop, *LIST).text == "shop.one\n"
+
+
 def test_server_without_its_folder_ends(own_warm, shop):
     own_warm.run(shop, "ls")
     for path in own_warm.folder.iterdir():

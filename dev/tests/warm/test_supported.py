@@ -15,7 +15,7 @@ WARM = ROOT / "include" / "engine" / "warm"
 COMPARE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import supported, warmup, worker, reset, project_hooks
+import supported, warmup, worker, parsing, reset, project_hooks
 
 def attributes():
     owners = [m for n, m in sys.modules.items() if n.partition(".")[0] in ("dbt", "dbt_common")]
@@ -32,7 +32,7 @@ def attributes():
 
 before = attributes()
 warmup.prepare()
-worker.install({}, None)
+parsing.install({}, print)
 after = attributes()
 print(json.dumps([
     sorted(key for key in before.keys() & after if before[key] is not after[key]),
@@ -98,8 +98,9 @@ def test_another_dbt(own_warm, shop, tmp_path, name, change):
         "type": lambda: wrapped(name, argument=False),
     }
     dbt = make_dbt(tmp_path / "venv", DBT, changes[change]())
+    kept = {"DBT_MANIFEST_CACHE": str(tmp_path / "parsed")}
     for argv in (("run", "--select", "one"), ("test", "--select", "not_null_one_id")):
-        result = own_warm.run(shop, *argv, DBT_EXECUTABLE=str(dbt))
+        result = own_warm.run(shop, *argv, DBT_EXECUTABLE=str(dbt), **kept)
         assert result.code == 0, result.text
         if change != "type":
             assert f"dbt starts cold: {name} of dbt-core 1." in result.text

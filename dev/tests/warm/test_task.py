@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import threading
 
 import pytest
+from cryptography.fernet import Fernet
 
+from include.engine.run import shared_manifests
 from include.engine.run.process import DbtProcess, parse_command, shell_command
 from include.engine.warm import client
 
@@ -82,6 +85,26 @@ def test_what_is_not_served_goes_to_the_launcher(warm, shop, task):
     warm.run(shop, "ls")
     code, _, said = task(warm, "compile", "--select", "one", **SHELL)
     assert (code, "dbt starts cold: `dbt compile` gains nothing" in said) == (0, True)
+
+
+def test_pods_share_what_one_of_them_has_parsed(own_warm, shop, task, tmp_path, monkeypatch):
+    """The second one has an empty disk. No server is there, and none is started."""
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    place = str(tmp_path / "shared")
+    local = shared_manifests.own_copy(place)
+    env = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True", "DBT_MANIFEST_CACHE": local, **SHELL}
+    parsed = []
+    for _ in range(2):
+        hook = DbtProcess(DBT, warm=True, shared=place)
+        code, _, said = task(own_warm, "run", "--select", "one", hook=hook, **env)
+        assert (code, "dbt starts cold: one task per pod" in said) == (0, True)
+        parsed.append("Starting full parse" in said)
+        shutil.rmtree(local)
+    assert parsed == [True, False]
+    assert own_warm.servers() == []
 
 
 def test_termination_ends_the_query(warm, shop, query, task):

@@ -16,6 +16,7 @@ from typing import NoReturn
 from airflow.sdk.exceptions import AirflowException
 
 from include.engine import settings
+from include.engine.run import shared_manifests
 from include.engine.run.environment import dbt_environment, require_dbt
 
 FOLDER = settings.ROOT / ".dbt" / "by-hand"
@@ -31,6 +32,8 @@ def main(argv: Sequence[str]) -> NoReturn:
         environment = dbt_environment(config, config.connection, FOLDER)
     except (AirflowException, settings.SettingsError) as error:
         sys.exit(str(error))
+    if place := shared_manifests.shared_place(config):
+        shared_manifests.fetch(place)
     by_hand = {name: value for name, value in environment.items() if name not in FOR_TASKS}
     os.execvpe("dbt", ("dbt", *argv), os.environ | by_hand)
 

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import mask_secret
 
 from include.engine import settings
+from include.engine.run.shared_manifests import local_folder
 from include.engine.warehouse import connection
 from include.engine.warehouse.profile import ProfileError, choose_profile, write_profile
 from include.engine.warehouse.variables import SECRET
@@ -86,6 +87,7 @@ def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str,
         "DBT_PROJECT_DIR": str(config.project_dir),
         "DBT_PROFILES_DIR": str(config.profiles_dir),
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
+        "DBT_MANIFEST_CACHE": local_folder(config) if config.warm else "",
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
         # Of the file only errors are read (run/failures.py); all else is a tenth of a command.

@@ -24,6 +24,7 @@ from include.engine.run import params, results
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.masking import mask_results
 from include.engine.run.process import STDIN, DbtProcess, parse_command, shell_command
+from include.engine.run.shared_manifests import shared_place
 
 
 class DbtOperator(BashOperator):
@@ -78,7 +79,7 @@ class DbtOperator(BashOperator):
     @cached_property
     def subprocess_hook(self) -> DbtProcess:
         config = settings.load()
-        return DbtProcess(config.dbt_executable, config.warm)
+        return DbtProcess(config.dbt_executable, config.warm, shared_place(config))
 
     def get_env(self, context: Any) -> dict[str, str]:
         return super().get_env(context) | self._environment

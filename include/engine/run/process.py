@@ -22,6 +22,7 @@ from airflow.providers.standard.hooks.subprocess import (
     working_directory,
 )
 
+from include.engine.run import shared_manifests
 from include.engine.warm import client, protocol
 
 # A task process's standard input is its socket to Airflow's supervisor: not for dbt.
@@ -58,12 +59,16 @@ def lost_schema_race(environment: Mapping[str, str]) -> bool:
 
 
 class DbtProcess(SubprocessHook):
-    """Runs the commands of the program `dbt`, through a warm one if `warm`."""
+    """Runs the commands of the program `dbt`, through a warm one if `warm`.
 
-    def __init__(self, dbt: Path, warm: bool) -> None:
+    `shared` is the place of the parsed manifests that machines share, if there is one.
+    """
+
+    def __init__(self, dbt: Path, warm: bool, shared: str = "") -> None:
         super().__init__()
         self.dbt = dbt
         self.warm = warm
+        self.shared = shared
         self.connection: Any = None
         self.terminated = False
 
@@ -87,15 +92,29 @@ class DbtProcess(SubprocessHook):
     def _run(
         self, command: list[str], env: dict[str, str] | None, output_encoding: str, cwd: str | None
     ) -> SubprocessResult:
+        result = self._start(command, env, output_encoding, cwd)
+        if self.shared:
+            shared_manifests.publish(self.shared)
+        return result
+
+    def _start(
+        self, command: list[str], env: dict[str, str] | None, output_encoding: str, cwd: str | None
+    ) -> SubprocessResult:
         argv = parse_command(command[-1])
         with working_directory(cwd) as folder:
             output = self._hand_over(argv, env, folder) if self.warm and argv and env else None
             if not output:
+                self._fetch()
                 return super().run_command(command, env, output_encoding, folder)
             with output, contextlib.closing(self.connection):
                 if self.terminated:  # while it waited
                     return SubprocessResult(-signal.SIGTERM, "")
                 return self._follow(command, output, output_encoding)
+
+    def _fetch(self) -> None:
+        """Gets what other machines have parsed, for a dbt that has parsed nothing yet."""
+        if self.shared:
+            shared_manifests.fetch(self.shared)
 
     def _hand_over(
         self, argv: Sequence[str], env: Mapping[str, str], folder: str

@@ -20,14 +20,6 @@ except ImportError:  # as a program this is no module of a package
 
 socket = protocol.socket
 
-# Commands whose purpose is a file in the target folder, and options that a server cannot honour,
-# run cold.
-WARM_COMMANDS = frozenset(
-    ("build", "list", "ls", "run", "run-operation", "seed", "show", "snapshot", "source", "test")
-)
-COLD_WORDS = frozenset(
-    ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
-)
 LOST = "dbt was lost after it had begun (killed?); it is not run again"
 SILENCE = 20.0  # seconds without a sign of life; a server that parses or imports gives signs
 LARGEST_LOG = 1_000_000  # bytes
@@ -46,10 +38,12 @@ def main(real: str, arguments: list[str]) -> None:
 
 
 def run_cold(real: str, arguments: list[str], reason: str) -> None:
-    """Become the real dbt; where hooks are asked for, or are to be left out, through Python."""
+    """Become the real dbt; through Python where hooks are asked for, or are to be left out, and
+    where the manifest may have been parsed before.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would keep that
-    if os.environ.get("DBT_HOOKS"):
-        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cold_hooks.py")
+    if os.environ.get("DBT_HOOKS") or os.environ.get("DBT_MANIFEST_CACHE"):
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cold.py")
         python = protocol.python_of(real)
         os.execv(python, [python, program, reason, real, *arguments])
     os.write(2, f"dbt starts cold: {reason}\n".encode())
@@ -63,7 +57,7 @@ def connect_worker(
     working directory. Raises protocol.RunCold or OSError where the command has to run cold, and
     protocol.RunCold where no server is there and none is to be started.
     """
-    if not WARM_COMMANDS.intersection(arguments) or COLD_WORDS.intersection(arguments):
+    if not protocol.may_be_warm(arguments):
         raise protocol.RunCold(f"`dbt {' '.join(arguments[:1])}` gains nothing from a warm server")
     if not hasattr(socket, "AF_UNIX"):
         raise protocol.RunCold("this system has no Unix sockets")

@@ -5,6 +5,7 @@ that parsing depends on.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
@@ -23,6 +24,7 @@ from dbt.flags import get_flags
 
 CLOCK_NS = 50_000_000  # two changes of a file within one tick of the clock would look like one
 PROJECT = ("dbt_project.yml", ".dbtignore")
+VENV = os.path.realpath(sys.prefix)
 PACKAGES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 
 
@@ -32,8 +34,8 @@ class NotCacheable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A parsed manifest and what it was made from: the state `files` of what is at `paths`, the
-    environment variables that it and its projects `asked` for, and everything else, its `context`.
+    """What a manifest was made from: the state `files` of what is at `paths`, the environment
+    variables that it and its projects `asked` for, and everything else, its `context`.
     """
 
     project: str
@@ -41,12 +43,11 @@ class Entry:
     files: str
     paths: frozenset[str]
     asked: Mapping[str, str]
-    manifest: Manifest
 
     def is_current(self, context: str) -> bool:
         return (
             context == self.context
-            and all(os.environ.get(k, DEFAULT_ENV_PLACEHOLDER) == v for k, v in self.asked.items())
+            and all(asked_value(name) == value for name, value in self.asked.items())
             and file_states(self.paths)[0] == self.files
         )
 
@@ -66,16 +67,36 @@ class Before:
         self.files = settled_states(self.paths)
         self.asked = {k: v for p in projects.values() for k, v in p.project_env_vars.items()}
 
-    def entry(self, manifest: Manifest) -> Entry:
-        """What to cache of the manifest that was parsed. Raises NotCacheable."""
+    @functools.cached_property
+    def key(self) -> str:
+        """A digest of the same on any machine: contents take the place of states."""
+        return _digest(INSTALLATION, self.context, sorted(_contents(self.paths)))[:32]
+
+    def is_unchanged(self) -> bool:
+        """Were the files all the time as they were when their contents were read?"""
+        return file_states(self.paths)[0] == self.files
+
+    def may_be_cached(self) -> None:
+        """Raises NotCacheable where a parse depends on more than what is compared."""
         if not self.files:
             raise NotCacheable("its files are being changed")
         if plugins.get_plugin_manager(self.project).hooks.get("get_nodes"):
             raise NotCacheable("a plugin of dbt adds nodes")
+
+    def parsed(self, manifest: Manifest) -> Entry:
+        """What a manifest that dbt has parsed was made from. Raises NotCacheable."""
+        self.may_be_cached()
         if word := volatile.volatile_word(manifest):
             raise NotCacheable(word)
-        asked = self.asked | manifest.env_vars
-        return Entry(self.root, self.context, self.files, self.paths, asked, manifest)
+        return self.entry(self.asked | manifest.env_vars)
+
+    def entry(self, asked: Mapping[str, str]) -> Entry:
+        return Entry(self.root, self.context, self.files, self.paths, asked)
+
+
+def asked_value(name: str) -> str:
+    """What dbt notes of an environment variable that a project asks for."""
+    return os.environ.get(name, DEFAULT_ENV_PLACEHOLDER)
 
 
 def context_digest(config: RuntimeConfig) -> str:
@@ -124,7 +145,7 @@ def project_paths(config: RuntimeConfig, projects: Mapping[str, RuntimeConfig]) 
     found = {os.path.join(config.project_root, name) for name in PACKAGES}
     found.add(os.path.join(config.project_root, config.packages_install_path, ""))
     for project in projects.values():
-        if not os.path.realpath(project.project_root).startswith(sys.prefix + os.sep):
+        if not os.path.realpath(project.project_root).startswith(VENV + os.sep):
             found |= {os.path.join(project.project_root, n) for n in PROJECT}
             for field in fields(project):
                 if field.name.endswith("_paths"):
@@ -145,8 +166,46 @@ def _walk(path: str) -> Iterator[tuple]:
                 todo += [entry.path for entry in os.scandir(path)]
 
 
+def _contents(paths: Iterable[str]) -> Iterator[tuple]:
+    """(path, digest of the content) of each file, and the names in a folder that ends with a slash.
+
+    Of a seed above the limit dbt reads nothing while it parses.
+    """
+    limit = getattr(get_flags(), "MAXIMUM_SEED_SIZE_MIB", 1) << 20  # 0: none
+    for path, _, size, _ in (state for each in paths for state in _walk(each)):
+        if os.path.isdir(path):
+            yield path, str(_names(path)) if path.endswith(os.sep) else "folder"
+        elif size > limit > 0 and path.endswith(".csv"):
+            yield path, "large"
+        else:
+            yield path, hashlib.sha256(_read(path)).hexdigest()
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def _digest(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+def installation() -> str:
+    """A digest of Python, of the packages beside dbt, and of this code."""
+    packages = {name for path in sys.path for name in _names(path) if name.endswith(".dist-info")}
+    here = os.path.dirname(os.path.abspath(__file__))
+    code = [_read(os.path.join(here, name)) for name in _names(here) if name.endswith(".py")]
+    return _digest(sys.implementation.cache_tag, sys.version_info[:], VENV, sorted(packages), code)
+
+
+INSTALLATION = installation()  # as it was when this process imported it
 
 
 def link_graph(manifest: Manifest) -> networkx.DiGraph:

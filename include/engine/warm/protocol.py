@@ -20,11 +20,24 @@ except ImportError:
 
 WAIT, HELLO, READY, COLD, GO, EXIT = b"W", b"H", b"R", b"C", b"G", b"X"
 LONGEST_PATH = 100  # of a socket: sun_path holds 108 bytes on Linux, 104 elsewhere
+# Commands whose purpose is a file in the target folder, and options that a server cannot honour,
+# run cold.
+WARM_COMMANDS = frozenset(
+    ("build", "list", "ls", "run", "run-operation", "seed", "show", "snapshot", "source", "test")
+)
+COLD_WORDS = frozenset(
+    ("--help", "-h", "--version", "-v", "-V", "--macro-debugging", "--record-timing-info", "-r")
+)
 INHERITED = ("PYTHON", "LC_", "LANG", "LD_", "OPENSSL_", "MALLOC_", "DYLD_", "TZ")
 
 
 class RunCold(Exception):
     """Why a command has to run cold, in words for its log."""
+
+
+def may_be_warm(arguments: list[str]) -> bool:
+    """May a server run that command?"""
+    return bool(WARM_COMMANDS.intersection(arguments)) and not COLD_WORDS.intersection(arguments)
 
 
 def identity(real_dbt: str, environment) -> tuple:

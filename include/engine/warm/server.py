@@ -1,5 +1,7 @@
 """`server.py REAL_DBT SOCKET IDLE_SECONDS`, listening on descriptor 3: the warm server.
 
+With 0 seconds it does not end because it is idle.
+
 It has imported dbt, caches parsed manifests, and forks workers that run the commands. It never
 reads a request: a worker does (`worker.serve`). So no environment, and no secret in it, is ever in
 the server's memory. It never runs dbt: the manifests came from workers that had to parse.
@@ -12,6 +14,7 @@ work, another one is forked.
 import contextlib
 import gc
 import itertools
+import math
 import os
 import pickle
 import select
@@ -19,13 +22,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Any
 
 gc.disable()  # the imports make nothing that could be freed, and are a tenth faster
 import protocol  # noqa: E402
 from clients import BEAT, Doorman, comfort, has_gone, let_in  # noqa: E402
 from journal import Status, log  # noqa: E402
+from workers import Worker, Workers  # noqa: E402
 
 MANIFESTS = 4  # cached at once; the one that was longest unused makes room
 LOADS = 50  # after so many manifests a fresh server takes over: memory stays bounded
@@ -59,13 +62,12 @@ def main(real: str, path: str, idle: float) -> None:
 
 def prepare(real: str) -> str:
     """Import dbt. Returns why commands have to run cold; an empty text if they need not."""
-    global manifest_cache, warmup, worker
+    global warmup, worker
     try:
         import supported
 
         if refusal := supported.mismatch():
             return refusal
-        import manifest_cache
         import warmup
         import worker
 
@@ -85,31 +87,6 @@ def _is(path: str, own: os.stat_result) -> bool:
         return False
 
 
-@dataclass(eq=False)
-class Worker:
-    """A worker, by its end of the line: it says what it parsed or used, and when it waits."""
-
-    line: socket.socket
-    loads: int  # how many manifests its server had taken when it was forked
-    since: float = field(default_factory=time.monotonic)
-    heard: bytearray = field(default_factory=bytearray)
-    silent: bool = True  # it may still bring a manifest
-    waits_since: float = 0.0
-
-    def fileno(self) -> int:
-        return self.line.fileno()
-
-    def messages(self) -> Iterator[tuple[str, object]]:
-        """What it has said since it was last heard. Raises EOFError when it has ended."""
-        part = self.line.recv(1 << 20)
-        if not part:
-            raise EOFError
-        self.heard += part
-        while len(self.heard) >= (end := 8 + int.from_bytes(self.heard[:8], "big")) > 8:
-            yield pickle.loads(self.heard[8:end])
-            del self.heard[:end]
-
-
 class Server:
     """The listening socket, the clients that wait, the manifests, and the workers."""
 
@@ -121,10 +98,9 @@ class Server:
         self.refusal = refusal
         self.status = status
         self.clients: list[socket.socket] = []
-        self.cached: dict = {}  # an Entry: its graph; the longest unused first
+        self.cached: dict = {}  # an Entry: its manifest and graph; the longest unused first
         self.not_cached = ""  # why the last manifest that was parsed is not
-        self.workers: set[Worker] = set()
-        self.waiting: list[Worker] = []  # who began to wait last is asked first
+        self.workers = Workers()
         self.chores = iter(()) if refusal else warmup.rehearse()
         self.at_work = True
         self.loads = self.commands = 0
@@ -146,15 +122,14 @@ class Server:
         elif time.monotonic() - self.comforted > BEAT:
             self.comforted = time.monotonic()
             comfort(self.clients)
-        for one in [one for one in self.waiting if time.monotonic() - one.waits_since > WAITING]:
-            self.dismiss(one)
+        self.workers.dismiss_waiting(since=time.monotonic() - WAITING)
         return bool(self.clients or self._first_parse()) or time.monotonic() - self.used < idle
 
     def _patience(self, idle: float) -> float:
         """Seconds until there is something to do though nothing happens."""
         if self.at_work:
             return 0
-        return min(1.0 if self.waiting or self.clients else 5.0, idle)
+        return min(1.0 if self.workers.waiting or self.clients else 5.0, idle)
 
     def _prepare_more(self) -> None:
         if self.at_work:
@@ -166,7 +141,10 @@ class Server:
             self.status.write(
                 commands=self.commands,
                 refuses=self.refusal,
-                manifests=[f"{e.project} ({len(e.manifest.nodes)} nodes)" for e in self.cached],
+                manifests=[
+                    f"{entry.project} ({len(manifest.nodes)} nodes)"
+                    for entry, (manifest, _) in self.cached.items()
+                ],
                 not_cached=self.not_cached,
             )
 
@@ -197,21 +175,11 @@ class Server:
                 if self.refusal:
                     with contextlib.suppress(OSError):
                         client.sendall(protocol.COLD + self.refusal.encode()[:999])
-                elif not self._hand_over(client):
+                elif not self.workers.hand_over(client):
                     self.fork(client)
                 self.commands += 1
             if self._first_parse():
                 return
-
-    def _hand_over(self, client: socket.socket) -> bool:
-        """Give the client to a worker that waits; False if there is none."""
-        while self.waiting:
-            one = self.waiting.pop()
-            with contextlib.suppress(OSError):  # it was killed
-                socket.send_fds(one.line, [b"+"], [client.fileno()])
-                return True
-            self.dismiss(one)
-        return False
 
     def fork(self, client: socket.socket) -> None:
         line, workers_end = socket.socketpair()
@@ -233,13 +201,13 @@ class Server:
                 one.silent = False
                 getattr(self, f"_on_{kind}")(one, value)
         except Exception:  # it has ended, maybe in the middle of a message
-            self.dismiss(one)
-        if one in self.waiting and one.loads < self.loads:  # it knows none of the newest manifest
-            self.dismiss(one)
+            self.workers.dismiss(one)
 
     def _on_waits(self, one: Worker, _: object) -> None:
-        one.waits_since = time.monotonic()
-        self.waiting.append(one)
+        if one.loads < self.loads:  # it knows none of the newest manifest
+            self.workers.dismiss(one)
+        else:
+            self.workers.wait(one)
 
     def _on_used(self, _: Worker, key: tuple[str, str]) -> None:
         for entry in [entry for entry in self.cached if (entry.files, entry.context) == key]:
@@ -250,35 +218,25 @@ class Server:
             log(f"does not cache a manifest: {reason}")
         self.not_cached = reason
 
-    def _on_parsed(self, one: Worker, entry: "manifest_cache.Entry") -> None:
-        try:
-            graph = manifest_cache.link_graph(entry.manifest)
-        except Exception as error:  # a cycle, which every command finds
-            self._on_not_cached(one, str(error))
-            return
-        self.cache(entry, graph)
-        log(f"caches the manifest of {entry.project}: {len(entry.manifest.nodes)} nodes")
+    def _on_parsed(self, _: Worker, parsed: tuple[Any, bytes]) -> None:
+        entry, pickled = parsed
+        manifest, graph = pickle.loads(pickled)
+        self.cache(entry, manifest, graph)
+        log(f"caches the manifest of {entry.project}: {len(manifest.nodes)} nodes")
 
-    def dismiss(self, one: Worker) -> None:
-        """Hear no more of a worker, which ends if it waits."""
-        one.line.close()
-        self.workers.discard(one)
-        self.waiting = [other for other in self.waiting if other is not one]
-
-    def cache(self, entry: "manifest_cache.Entry", graph: object) -> None:
-        """Keep both, in place of a manifest that it supersedes or that was longest unused."""
+    def cache(self, entry: Any, manifest: Any, graph: object) -> None:
+        """Keep a manifest, in place of a manifest that it supersedes or that was longest unused."""
         gone = [old for old in self.cached if entry.supersedes(old)]
         if len(self.cached) - len(gone) == MANIFESTS:
             gone.append(next(iter(self.cached)))
         for old in gone:
             del self.cached[old]
-        self.cached[entry] = graph
+        self.cached[entry] = manifest, graph
         self.not_cached = ""
-        self.chores = itertools.chain(self.chores, warmup.rehearse_with(entry.manifest))
+        self.chores = itertools.chain(self.chores, warmup.rehearse_with(manifest))
         self.at_work = True
         self.loads += 1
-        for one in list(self.waiting):
-            self.dismiss(one)
+        self.workers.dismiss_waiting(since=time.monotonic())
         if gone:
             gc.unfreeze()
             gc.collect()
@@ -286,4 +244,4 @@ class Server:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]) or math.inf)

@@ -15,6 +15,7 @@ from jinja2 import nodes
 # These flags are a part of what a manifest is cached for (manifest_cache.context_digest).
 FLAGS = (
     "WARN_ERROR", "WARN_ERROR_OPTIONS", "FULL_REFRESH", "STATIC_PARSER", "USE_EXPERIMENTAL_PARSER",
+    "MAXIMUM_SEED_SIZE_MIB",
 )  # fmt: skip
 WORDS = ("run_started_at", "invocation_id", "invocation_args_dict", "dbt_metadata_envs")
 HINT = re.compile(rf"\b({'|'.join(WORDS)}|flags|modules)\b")

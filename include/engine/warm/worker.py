@@ -1,10 +1,7 @@
 """What runs inside dbt: the commands of a forked worker.
 
 A worker calls dbt's own entry point with the client's arguments, so everything from command line to
-exit code is dbt's. One thing is changed (`install`): where neither the project's files nor anything
-else that parsing depends on differ from what an earlier worker parsed, the manifest comes from
-memory. Otherwise dbt parses in full, as it does with an empty target folder, and the server gets
-the result. A command of a cached manifest leaves run results and logs, but no second manifest.json.
+exit code is dbt's. One thing is changed: where the manifest comes from (parsing.py).
 """
 
 import atexit
@@ -20,19 +17,14 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from functools import partial
 
-import manifest_cache
-import networkx
-import project_hooks
+import parsing
 import protocol
 import reset
 from dbt.adapters.factory import FACTORY
 from dbt.cli import main as command_line
-from dbt.config import RuntimeConfig
-from dbt.contracts.graph.manifest import Manifest
-from dbt.flags import get_flags
-from dbt.parser import manifest as parser
 
 CANCEL_SECONDS = 5.0  # what cancelling a query may take before the process ends all the same
 COMMANDS = 100  # of one worker, after which its memory is given back
@@ -40,7 +32,7 @@ YOUNG_OBJECTS = 50_000  # that a command makes between two collections: most mak
 
 
 def serve(
-    connection: socket.socket, identity: tuple, manifests: Mapping, server: socket.socket
+    connection: socket.socket, identity: tuple, cached: parsing.Cached, server: socket.socket
 ) -> None:
     """Run the command that a client asks for, and those of further clients as long as the server
     has any, one after the other; end this process.
@@ -50,7 +42,7 @@ def serve(
     gc.enable()
     os.setsid()  # a signal to the client's group is the client's to pass on
     with refusing(connection):
-        install(manifests, server)
+        parsing.install(cached, partial(tell, server))
     left = COMMANDS
     while connection:
         left -= 1
@@ -205,47 +197,6 @@ def run(arguments: list[str]) -> int:
         print(code, file=sys.stderr)
         code = 1
     return (code or 0) & 0xFF
-
-
-def install(
-    manifests: Mapping[manifest_cache.Entry, networkx.DiGraph], server: socket.socket
-) -> None:
-    """Let dbt take its manifest from memory, and give the server what it had to parse."""
-    parse = parser.ManifestLoader.get_full_manifest
-
-    def get_full_manifest(config: RuntimeConfig, **options) -> Manifest:
-        before = None
-        try:
-            flags = get_flags()
-            if flags.PARTIAL_PARSE and not flags.PARTIAL_PARSE_FILE_PATH:
-                context = manifest_cache.context_digest(config)
-                for entry, graph in manifests.items():
-                    if entry.is_current(context):
-                        tell(server, "used", (entry.files, context))
-                        return reset.adopt(entry.manifest, graph, config)
-                before = manifest_cache.Before(config, context)
-        except Exception as error:  # what is wrong with the project, the parse finds, too
-            tell(server, "not_cached", f"{type(error).__name__}: {error}")
-        gc.disable()  # a fifth of the time; what parsing makes is kept anyway
-        manifest = parse(config, **options)
-        gc.freeze()
-        gc.enable()
-        if before:
-            offer(before, manifest, server)
-        return manifest
-
-    parser.ManifestLoader.get_full_manifest = staticmethod(get_full_manifest)
-    reset.install()
-    project_hooks.install()
-
-
-def offer(before: manifest_cache.Before, manifest: Manifest, server: socket.socket) -> None:
-    """Give the server a manifest that was parsed, or say why it cannot be cached."""
-    try:
-        tell(server, "parsed", before.entry(manifest))
-    except Exception as error:
-        reason = "" if isinstance(error, manifest_cache.NotCacheable) else type(error).__name__
-        tell(server, "not_cached", f"{reason} {error}".strip())
 
 
 def tell(server: socket.socket, kind: str, value: object = None) -> None:
