@@ -26,7 +26,7 @@ def test_a_dag_with_few_owners_keeps_them():
 
 
 def test_of_too_many_owners_those_of_most_tasks_stay_and_the_others_are_on_the_tasks_pages():
-    large, small = "l" * 1000, "s" * 1000
+    large, small = "l" * 250, "s" * 250
     limited = limit_owners(dag(small, large, large, None))
     assert [task.overrides for task in limited.tasks] == [
         {"retries": 1},

@@ -6,16 +6,17 @@ from collections import Counter
 
 from include.engine.plan.records import Dag, Task
 
-# Airflow stores 2,000 characters. This leaves room for the owners of tasks that a person adds.
-_OWNERS_LENGTH = 1800
+# Airflow stores 2,000 characters with the DAG, and 500 with each start of a task (`log.owner`).
+# This leaves room for the owners of tasks that a person adds.
+_OWNERS_LENGTH = 400
 
 
 def limit_owners(dag: Dag) -> Dag:
     """The DAG with as many owners as Airflow can store: those of the most tasks.
 
-    Airflow joins all owners of a DAG's tasks. If the text is too long for its database, the whole
-    DAG processor ends. A task whose owner is left out has the owner of the DAG's `default_args`,
-    and its page names the owner.
+    Airflow joins all owners of a DAG's tasks. If the text is too long for its database, no task
+    starts, or the whole DAG processor ends. A task whose owner is left out has the owner of the
+    DAG's `default_args`, and its page names the owner.
     """
     counts = Counter(task.overrides["owner"] for task in dag.tasks if "owner" in task.overrides)
     kept, length = set(), 0
