@@ -63,7 +63,7 @@ def rehearse() -> Iterator[bool]:
     from dbt.contracts.selection import SelectorFile
 
     read = (project.PackageConfig, project.ProfileConfig, project.Project, project.ProjectFlags)
-    yield from _check_with((SelectorFile, *read))
+    yield from _check_with((SelectorFile, project.Configuration, *read))
     yield from _read_and_write()
     from dbt.jsonschemas.jsonschemas import project_schema  # dbt 1.11 and later
 
