@@ -34,7 +34,7 @@ START_SECONDS = 120
 CONFIGURATION = {
     "listen_addresses": "",
     "max_connections": "200",  # a scheduler, an API server and each running task hold a few
-    # The rounds slow down who guesses a password. Those here are random, and each login costs 15 ms.
+    # Rounds slow down guessing. These passwords are random, and each login would cost 15 ms.
     "scram_iterations": "1",
     "synchronous_commit": "off",  # a crash of the machine may lose the last second, no more
     "client_connection_check_interval": "2s",  # ends the query of a dbt that was killed

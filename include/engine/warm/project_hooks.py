@@ -6,12 +6,12 @@ that the hooks are before or after, and the `results` of these, as in dbt's run_
 """
 
 import json
-import logging
 import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import fields
 
+import events
 from dbt import selected_resources
 from dbt.artifacts.schemas.results import RunStatus
 from dbt.artifacts.schemas.run import RunResult, RunResultOutput
@@ -19,7 +19,6 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt.node_types import RunHookType
 from dbt.task import build
 from dbt.task.run import RunTask
-from dbt_common.events.event_manager_client import get_event_manager
 from dbt_common.exceptions import DbtInternalError
 
 NONE = "none"
@@ -40,15 +39,9 @@ def safe_run_hooks(
     """RunTask.safe_run_hooks, which at the end opens a session only to commit nothing in it."""
     nothing = hook_type is RunHookType.End and not task.get_hooks_by_type(hook_type)
     well = all(result.status != "error" for result in task.node_results)
-    if nothing and well and not is_debug_logged():
+    if nothing and well and not events.is_debug_heard():
         return RunStatus.Success
     return SAFE_RUN_HOOKS(task, adapter, hook_type, extra_context)
-
-
-def is_debug_logged() -> bool:
-    """Does any log of dbt's take what it says of sessions?"""
-    loggers = [logger._python_logger for logger in get_event_manager().loggers]
-    return any(logger is None or logger.isEnabledFor(logging.DEBUG) for logger in loggers)
 
 
 def get_hooks_by_type(task: RunTask, kind: RunHookType) -> list:

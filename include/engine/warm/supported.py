@@ -96,11 +96,9 @@ REPLACED = (
         "str",
     ),
     Row(
-        "dbt.plugins.manager:PluginManager.get_prefixed_modules",
-        ("()",),
-        "dbt looks for plugins in every folder of sys.path",
-        lambda get_prefixed_modules: get_prefixed_modules(),
-        "dict",
+        "dbt_common.events.event_manager:EventManager.fire_event",
+        ("(self, e, level=None, node=None, force_warn_or_error_handling=False)",),
+        "dbt makes, masks and formats debug events that no log takes",
     ),
 )
 
@@ -135,6 +133,7 @@ USED = (
         ("()",),
         "forgets a command",
     ),
+    Row("dbt_common.events.logger:PRINT_EVENT_NAMES", ("tuple",), "are printed at any level"),
     Row("dbt.adapters.factory:FACTORY", ("AdapterContainer",), "cancels queries"),
 )
 FOR_HOOKS = (

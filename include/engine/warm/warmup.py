@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import dbt.mp_context
 import dbt.task
+import events
 from dbt.adapters.factory import load_plugin
 from dbt.contracts.graph.manifest import Manifest
-from dbt.plugins.manager import PluginManager
 from dbt_common import behavior_flags
 from dbt_common.clients.jinja import template_cache
 from dbt_common.dataclass_schema import dbtClassMixin
@@ -36,9 +36,8 @@ def prepare() -> None:
     # dbt takes only locks from it. Those of "spawn" need a tracker process for each command and
     # leave a semaphore in /dev/shm when they are killed; those of "fork" have no name.
     dbt.mp_context._MP_CONTEXT.get_context = lambda: multiprocessing.get_context("fork")
-    plugins = PluginManager.get_prefixed_modules()
-    PluginManager.get_prefixed_modules = staticmethod(lambda: plugins)
     behavior_flags.BehaviorFlagRendered._default_source = staticmethod(default_source)
+    events.install()
 
 
 def default_source() -> str:
