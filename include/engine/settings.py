@@ -54,6 +54,7 @@ class Settings(NamedTuple):
     saved_queries: bool
     manifest_cache: str
     runs_folder: str
+    runs_shared: bool
     runs_kept: int
     failing_rows: int
     by_make: bool
@@ -273,6 +274,12 @@ TABLE: Mapping[str, Setting] = {
         "./.dbt/runs",
         "where each DAG run leaves its `run_results.json` and manifest: a folder, or `s3://`, "
         "`gs://` and the like",
+    ),
+    "runs_shared": Setting(
+        "DBT_RUNS_SHARED",
+        _boolean,
+        "false",
+        "the folder `DBT_RUNS` is one disk that all workers share",
     ),
     "runs_kept": Setting(
         "DBT_RUNS_KEPT", _whole_number, "30", "how many runs of a DAG are kept there"

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airflow.configuration import conf
 from airflow.sdk import DAG, get_parsing_context
 
 from include.engine import settings
-from include.engine.dag import operators, timetables
+from include.engine.dag import executors, operators, timetables
 from include.engine.manifest import find
 from include.engine.plan import cache
 from include.engine.plan.cache import TaskRef
@@ -26,7 +27,8 @@ class DbtDag(NamedTuple):
     """What Airflow's DAG is given for one schedule of the dbt project.
 
     `schedule` is of Airflow's types; `doc_md` is the DAG's page, None in the process of a task;
-    `tags` say that the manifest is stale; `targets` are the outputs of the project's profile.
+    `tags` say that the manifest is stale, or that results are not shared; `targets` are the outputs
+    of the project's profile.
     """
 
     dag_id: str
@@ -79,9 +81,12 @@ def described(plan: Iterable[Dag], path: Path, config: settings.Settings) -> lis
     changed = staleness.changed_files(path, config.project_dir)
     if changed:
         log.warning("The manifest at %s is stale: %s", path, staleness.notice(changed))
-    tags = (staleness.TAG,) if changed else ()
+    unshared = executors.unshared_results(config, conf.get("core", "executor"))
+    if unshared:
+        log.warning("%s", unshared.strip())
+    tags = (*((staleness.TAG,) if changed else ()), *((executors.TAG,) if unshared else ()))
     targets = params.profile_targets(config.project_dir, config.profiles_dir)
-    notice = staleness.notice(changed)
+    notice = staleness.notice(changed) + unshared
     return [
         DbtDag(
             dag.id,
