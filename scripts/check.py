@@ -16,6 +16,8 @@ from typing import Any
 from include.engine import settings
 from include.engine.manifest import build, staleness
 from include.engine.manifest.command import BuildError
+from include.engine.manifest.hooks import with_each_command
+from include.engine.manifest.records import load_manifest
 from include.engine.plan import cache
 from include.engine.warehouse.profile import Profile, ProfileError
 from include.engine.warehouse.project import PROJECT_FILE, Project, read_project, read_yaml
@@ -23,11 +25,6 @@ from scripts.env_file import load_settings
 
 # Calls without a second argument: nothing but the environment or a command line gives a value.
 _CALL = re.compile(r"""\b(env_var|var)\(\s*['"]([^'"]+)['"]\s*\)""")
-# What such packages do in hooks or with the time of a command: docs/hooks.md.
-WITH_CARE = {
-    "elementary": "its hooks share memory with nodes",
-    "re_data": "it compares the times of commands",
-}
 
 
 def main() -> int:
@@ -58,6 +55,7 @@ def report(config: settings.Settings, profile: Profile) -> Iterator[str]:
     yield f"packages   {', '.join(packages(project)) or 'none'}"
     yield f"nodes      {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}"
     yield f"tasks      {task_count(config)}, in Airflow"
+    yield from hook_lines(config)
     todo = list(left_to_do(config, project, profile, manifest))
     yield "to do      nothing" if not todo else "to do"
     yield from (f"  - {line}" for line in todo)
@@ -75,6 +73,19 @@ def task_count(config: settings.Settings) -> int:
     return sum(len(dag.tasks) for dag in plan)
 
 
+def hook_lines(config: settings.Settings) -> Iterator[str]:
+    """Whose hooks run with each command, and whose once; no line if there are none."""
+    manifest = load_manifest(config.manifest)
+    having = {node.package for node in manifest.nodes.values() if node.resource_type == "operation"}
+    each = having
+    if config.warm:
+        each = having & set(with_each_command(config.hooks_with_each, manifest.sharing))
+    if once := having - each:
+        yield f"hooks      once per run: {', '.join(sorted(once))}"
+    if each:
+        yield f"hooks      with each command: {', '.join(sorted(each))} (docs/hooks.md)"
+
+
 def left_to_do(
     config: settings.Settings, project: Project, profile: Profile, manifest: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -89,8 +100,6 @@ def left_to_do(
         yield f"""var('{name}') has no value: export DBT_VARS='{{"{name}": …}}'"""
     for relation in seeded_sources(manifest):
         yield f"the source {relation} is also a seed: ref() it, so that its readers wait for it"
-    for name in sorted(WITH_CARE.keys() & set(packages(project))):
-        yield f"the package {name}: {WITH_CARE[name]}, see docs/hooks.md"
     if not os.environ.get(f"AIRFLOW_CONN_{config.connection.upper()}"):
         yield (
             f"make run uses a Postgres of its own; for your warehouse: export "

@@ -52,6 +52,7 @@ class Settings(NamedTuple):
     unit_tests: bool
     source_freshness: bool
     saved_queries: bool
+    hooks_with_each: str
     manifest_cache: str
     runs_folder: str
     runs_shared: bool
@@ -260,6 +261,13 @@ TABLE: Mapping[str, Setting] = {
     ),
     "saved_queries": Setting(
         "DBT_SAVED_QUERIES", _boolean, "false", "saved queries with exports get a task"
+    ),
+    "hooks_with_each": Setting(
+        "DBT_HOOKS_WITH_EACH",
+        _text,
+        "auto",
+        "the packages whose hooks run with each command instead of once per run, with commas "
+        "between them; `auto`: those whose hooks share memory with nodes; `none`",
     ),
     "manifest_cache": Setting(
         "DBT_MANIFEST_CACHE",

@@ -332,7 +332,7 @@ def test_hooks_come_before_and_after_all_others_of_each_dag():
             "on_run_end": ("model.shop.b",),
         },
     }
-    assert [dag.hooks for dag in found.values()] == [True, True]
+    assert [dag.hooks for dag in found.values()] == [(), ()]
     first, *_, last = found["dbt_dag"].tasks
     assert (first.kind, first.nodes) == (
         "on-run-start",
@@ -350,7 +350,23 @@ def test_of_hooks_of_one_kind_there_is_one_task():
     }
 
 
+def test_hooks_that_share_memory_run_with_each_command_and_the_others_once():
+    """By default those of packages that the manifest names; a setting has its own list."""
+    shared = replace(manifest(RAW, A, START, LIBRARY_START, END), sharing=frozenset(("library",)))
+
+    def hook_nodes(**options):
+        (found,) = plan_dags(shared, Options(**options))
+        return {t.id: t.nodes for t in found.tasks if t.kind.startswith("on-")}, found.hooks
+
+    start, end, library = START.unique_id, END.unique_id, LIBRARY_START.unique_id
+    ends = {"on_run_end": (end,)}
+    assert hook_nodes() == ({"on_run_start": (start,)} | ends, ("library",))
+    assert hook_nodes(hooks_with_each="none") == ({"on_run_start": (library, start)} | ends, ())
+    assert hook_nodes(hooks_with_each="shop") == ({"on_run_start": (library,)}, ("shop",))
+    assert hook_nodes(hooks_with_each="library, shop") == ({}, None)
+
+
 def test_without_hooks_or_tasks_and_where_dbt_is_cold_nothing_runs_hooks_alone():
     for found in (dags(RAW, A), dags(RAW, A, START, END, warm=False)):
-        assert (edges(found["dbt_dag"]), found["dbt_dag"].hooks) == ({"model.shop.a": ()}, False)
+        assert (edges(found["dbt_dag"]), found["dbt_dag"].hooks) == ({"model.shop.a": ()}, None)
     assert dags(START)["dbt_dag"].tasks == ()

@@ -52,7 +52,7 @@ def hooked(monkeypatch, tmp_path) -> Path:
 
 def test_a_project_without_hooks_has_no_tasks_for_them(dag):
     assert [task for task in dag.tasks if isinstance(task, Hooks)] == []
-    assert {task.hooks for task in dag.tasks if isinstance(task, DbtOperator)} == {True}
+    assert {task.hooks for task in dag.tasks if isinstance(task, DbtOperator)} == {None}
 
 
 def test_hooks_are_tasks_before_and_after_all_others_which_leave_them_out(hooked, dag):
@@ -65,7 +65,7 @@ def test_hooks_are_tasks_before_and_after_all_others_which_leave_them_out(hooked
     assert (start.trigger_rule, end.trigger_rule) == ("none_failed", "all_done")
     assert start.bash_command == "DBT_HOOKS=on-run-start dbt build < /dev/null"
     others = [task for task in found.tasks if type(task) is DbtOperator]
-    assert {task.hooks for task in others} == {False}
+    assert {task.hooks for task in others} == {()}
     assert "1 on-run-end tasks, 1 on-run-start tasks" in found.doc_md
 
 
@@ -83,7 +83,7 @@ def test_hooks_take_a_slot_of_the_pool_and_their_process_has_them_alone(hooked, 
     assert (task.task_id, task.pool) == ("on_run_end", "dbt")
     with in_task_process(ORDERS):
         (task,) = parsed().tasks
-    assert task.hooks is False
+    assert task.hooks == ()
 
 
 def test_the_catalog_is_asked_for_before_the_last_hooks(hooked, dag, monkeypatch):

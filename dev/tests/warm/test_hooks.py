@@ -96,3 +96,62 @@ def test_alone_they_are_told_what_dbt_tells_them(warm, hooked, tmp_path, query, 
         alone += done.text
     assert said(alone) == real
     assert query("select to_regclass('shop.two')") == [(None,)]
+
+
+SHARING = {
+    "dbt_project.yml": """
+name: shop
+profile: shop
+flags: {send_anonymous_usage_stats: false}
+packages-install-path: packages
+on-run-end: "{% do log('end of shop', info=True) if execute %}"
+""",
+    "models/one.sql": "{{ config(meta={'x': 1}) }} select 1 as id",
+    "tests/lean.sql": """
+{% if execute %}{% do graph['seen'].update({model.name: 1}) %}{% endif %}
+select id from {{ ref('one') }} where false
+""",
+    "packages/lib/dbt_project.yml": """
+name: lib
+on-run-start: "{{ lib.begin() if execute }}"
+on-run-end: "{{ lib.end() if execute }}"
+""",
+    "packages/lib/macros/lib.sql": """
+{% macro begin() %}{% do graph.setdefault('seen', {}) %}{% endmacro %}
+{% macro end() %}{% do log('seen ' ~ graph['seen'].keys() | join, info=True) %}{% endmacro %}
+""",
+    "packages.yml": "packages: [{local: packages/lib}]",
+}
+
+
+@pytest.mark.parametrize("where", [{}, POD], ids=["warm", "cold"])
+def test_hooks_of_packages_run_with_each_command_where_others_do_not(warm, tmp_path, where):
+    """What a hook has put into dbt's memory, a test and another hook of the command find there.
+    The next command of the same worker starts without it.
+    """
+    shop = write_files(make_project(tmp_path / "shop"), SHARING)
+    each = {"DBT_HOOKS_EACH": "lib", **where}
+    for _ in range(2):
+        for command, node, seen in (("run", "one", "seen"), ("test", "lean", "seen lean")):
+            done = warm.run(shop, command, "--select", node, DBT_HOOKS="none", **each)
+            assert done.code == 0, done.text
+            said = [line.partition("  ")[2].strip() for line in done.text.splitlines()]
+            assert [line for line in said if line.startswith(("seen", "end of"))] == [seen]
+            ran = {r["unique_id"] for r in done.artifact("run_results.json")["results"]}
+            assert {key for key in ran if key.startswith("operation.")} == {
+                "operation.lib.lib-on-run-start-0",
+                "operation.lib.lib-on-run-end-0",
+            }
+    told = tmp_path / "hooks.json"
+    told.write_text(json.dumps({"nodes": ["model.shop.one"], "results": []}))
+    alone = {"DBT_HOOKS": "on-run-end", "DBT_HOOKS_OF": str(told)}
+    done = warm.run(shop, "build", **alone, **each)
+    ran = [result["unique_id"] for result in done.artifact("run_results.json")["results"]]
+    assert ran == ["operation.shop.shop-on-run-end-0"]
+
+
+def write_files(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder

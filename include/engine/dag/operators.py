@@ -123,7 +123,7 @@ def operator(
     if task.kind in HOOKS:
         from include.engine.run.project_hooks import Hooks  # the process of a model goes without
 
-        return Hooks(kind=task.kind, connection=config.connection, **arguments)
+        return Hooks(kind=task.kind, hooks=plan.hooks, connection=config.connection, **arguments)
     if not task.argv:
         return EmptyOperator(**arguments)
     return DbtOperator(
@@ -131,7 +131,7 @@ def operator(
         node=task.node,
         nodes=task.nodes,
         microbatch=task.microbatch,
-        hooks=not plan.hooks,
+        hooks=plan.hooks,
         connection=config.connection,
         **arguments,
     )

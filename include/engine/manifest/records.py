@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from include.engine.manifest.hooks import sharing_packages
+
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSIONS = ("v12",)
@@ -83,11 +85,13 @@ class Manifest:
     - `project`: the name of the root package
     - `nodes`: by unique id, in the order of the ids
     - `selected`: the unique ids in the selection made at build time; None without one
+    - `sharing`: the packages with hooks that share memory with nodes (manifest/hooks.py)
     """
 
     project: str
     nodes: Mapping[str, Node]
     selected: frozenset[str] | None = None
+    sharing: frozenset[str] = frozenset()
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -124,6 +128,7 @@ def parse_manifest(raw: object, origin: str = "<memory>") -> Manifest:
         )
     try:
         nodes = _nodes(raw)
+        sharing = sharing_packages(raw)
     except (AttributeError, KeyError, TypeError) as error:
         raise ManifestError(f"{origin} is damaged: {error!r}. {MEND}") from error
     selected = raw.get("selected")
@@ -131,6 +136,7 @@ def parse_manifest(raw: object, origin: str = "<memory>") -> Manifest:
         project=metadata.get("project_name") or "",
         nodes=MappingProxyType(nodes),
         selected=None if selected is None else frozenset(selected),
+        sharing=sharing,
     )
 
 

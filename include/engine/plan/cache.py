@@ -30,7 +30,9 @@ _HEAD_BYTES = 4096
 
 _PLAN = Path(__file__).parent
 
-MADE_BY = (*sorted(_PLAN.glob("*.py")), _PLAN.with_name("manifest") / "records.py")
+_READ_BY = (_PLAN.with_name("manifest") / name for name in ("hooks.py", "records.py"))
+
+MADE_BY = (*sorted(_PLAN.glob("*.py")), *_READ_BY)
 """The code that makes a plan."""
 
 _UNWRITTEN: dict[Path, tuple[str, tuple[Dag, ...]]] = {}
@@ -156,7 +158,7 @@ def _dag(record: str) -> Dag:
         awaits=tuple(Asset(*asset) for asset in awaits),
         reads=tuple(map(tuple, reads)),
         tasks=(),
-        hooks=hooks,
+        hooks=None if hooks is None else tuple(hooks),
     )
 
 

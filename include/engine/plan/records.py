@@ -35,6 +35,7 @@ class Options(NamedTuple):
     unit_tests: bool = False
     source_freshness: bool = False
     saved_queries: bool = False
+    hooks_with_each: str = "auto"
     warm: bool = True
     schedule: str | None = DAILY
 
@@ -104,7 +105,8 @@ class Dag(NamedTuple):
     - `awaits`: the assets that the schedule waits for
     - `reads`: the nodes that are read from outside, sorted, each as a pair of its unique id and the
       id of its DAG ("" if it has none)
-    - `hooks`: whether tasks of this DAG run the project's hooks
+    - `hooks`: the packages whose hooks run with each command, sorted, where the others have tasks;
+      None where there are no such tasks: then all hooks run with each command
     """
 
     id: str
@@ -112,4 +114,4 @@ class Dag(NamedTuple):
     awaits: tuple[Asset, ...]
     reads: tuple[tuple[str, str], ...]
     tasks: tuple[Task, ...]
-    hooks: bool = False
+    hooks: tuple[str, ...] | None = None

@@ -37,8 +37,8 @@ class DbtOperator(BashOperator):
     `nodes` are unique ids. If the run was triggered with a selection (run/params.py) that contains
     none of them, the task is skipped. Other params of the run become arguments. The task publishes
     no asset if the run does not build its model, or builds it in another target than the default. A
-    `microbatch` model is built for the data interval of the run. Without `hooks`, the command runs
-    no project hooks: they have their own tasks (run/project_hooks.py).
+    `microbatch` model is built for the data interval of the run. The command runs the project hooks
+    of the packages `hooks`, of all if it is None: others have their own tasks (project_hooks.py).
 
     The task's XCom is dbt's result of each node (`results.as_xcom`), also when the task fails.
     A second XCom, `warnings`, has dbt's warnings. If dbt fails, raises `outcome.failure`.
@@ -65,7 +65,7 @@ class DbtOperator(BashOperator):
         nodes: Iterable[str],
         connection: str,
         microbatch: bool = False,
-        hooks: bool = True,
+        hooks: Iterable[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(bash_command=shell_command(argv), skip_on_exit_code=None, **kwargs)
@@ -74,7 +74,7 @@ class DbtOperator(BashOperator):
         self.node = node
         self.nodes = frozenset(nodes)
         self.microbatch = microbatch
-        self.hooks = hooks
+        self.hooks = None if hooks is None else tuple(hooks)
 
     @cached_property
     def subprocess_hook(self) -> DbtProcess:
@@ -96,8 +96,8 @@ class DbtOperator(BashOperator):
             self._environment = dbt_environment(
                 config, self.connection, Path(folder), context["params"].get("target")
             )
-            if not self.hooks:
-                self._environment["DBT_HOOKS"] = "none"
+            if self.hooks is not None:
+                self._environment |= {"DBT_HOOKS": "none", "DBT_HOOKS_EACH": ",".join(self.hooks)}
             params.require_known_keys(context)
             self._prepare(context, config)
             self._add_arguments(context)

@@ -2,7 +2,8 @@
 
 They run once per DAG run, with the context that they have in one `dbt build` of the DAG. Only a
 warm dbt can run hooks without nodes, and nodes without hooks (warm/project_hooks.py). If it is
-switched off there are no such tasks (`add_hooks` in plan/dags.py).
+switched off there are no such tasks (`add_hooks` in plan/dags.py). Hooks that share memory with
+nodes are left out: they run with each command.
 """
 
 from __future__ import annotations

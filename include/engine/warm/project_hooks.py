@@ -3,6 +3,8 @@
 `none` leaves them out. A kind of hook (`on-run-start`, `on-run-end`) has a `dbt build` run those
 hooks and none of its nodes. DBT_HOOKS_OF is then a JSON file with the unique ids of the `nodes`
 that the hooks are before or after, and the `results` of these, as in dbt's run_results.json.
+DBT_HOOKS_EACH names the packages, with commas between them, for which it is the other way round:
+their hooks run with each command of nodes, and not with those of hooks.
 """
 
 import json
@@ -16,6 +18,7 @@ from dbt import selected_resources
 from dbt.artifacts.schemas.results import RunStatus
 from dbt.artifacts.schemas.run import RunResult, RunResultOutput
 from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import HookNode
 from dbt.node_types import RunHookType
 from dbt.task import build
 from dbt.task.run import RunTask
@@ -46,10 +49,17 @@ def safe_run_hooks(
 
 def get_hooks_by_type(task: RunTask, kind: RunHookType) -> list:
     """RunTask.get_hooks_by_type: copies of the hooks, since a command changes them."""
-    if os.environ.get("DBT_HOOKS") not in (None, "", kind):
-        return []
-    hooks = GET_HOOKS_BY_TYPE(task, kind)
+    hooks = [hook for hook in GET_HOOKS_BY_TYPE(task, kind) if is_wanted(hook, kind)]
     return [pickle.loads(pickle.dumps(hook, pickle.HIGHEST_PROTOCOL)) for hook in hooks]
+
+
+def is_wanted(hook: HookNode, kind: RunHookType) -> bool:
+    """Is this hook, of that kind, one that the command runs?"""
+    wanted = os.environ.get("DBT_HOOKS")
+    if not wanted:
+        return True
+    with_each = hook.package_name in os.environ.get("DBT_HOOKS_EACH", "").split(",")
+    return with_each if wanted == NONE else wanted == kind and not with_each
 
 
 class HooksTask(build.BuildTask):
