@@ -16,7 +16,13 @@ READ_ARTIFACTS = ("manifest/records.py", "run/results.py", "run/failures.py")
 # Keys in these modules that are of the engine, or of a record that is made there.
 OWN_KEYS = {"airflow", "artifact", "asset", "enabled_in_run", "selected"}
 # Variables that the engine hands to its own warm dbt, and that no other dbt reads.
-OWN_VARIABLES = {"DBT_HOOKS", "DBT_HOOKS_EACH", "DBT_HOOKS_OF"}
+OWN_VARIABLES = {
+    "DBT_HOOKS",
+    "DBT_HOOKS_EACH",
+    "DBT_HOOKS_OF",
+    "DBT_RUN_INVOCATION_ID",
+    "DBT_RUN_STARTED_AT",
+}
 
 
 def cold_modules() -> list[Path]:

@@ -59,12 +59,12 @@ def test_results_are_merged_as_one_command_would_have_left_them():
     first = record(result("model.a", "success", timing=timed(1, 3)), second=4)
     second = record(result("test.a", "fail", timing=timed(5, 9)), second=10)
     skipped = result("model.b", "skipped")
-    merged = results.merge([first, second], [skipped], {"vars": {}}, "dag/run")
+    merged = results.merge([first, second], [skipped], {"vars": {}}, "the id")
     assert merged == {
         "run_results": {
             "metadata": {
                 **second["metadata"],
-                "invocation_id": "6d8cc65f-7ae3-56c5-8282-14edde71ba6a",
+                "invocation_id": "the id",
                 "invocation_started_at": "2026-01-01T00:00:04Z",
             },
             "results": [

@@ -104,6 +104,14 @@ def test_hooks_where_dbt_is_no_python_program(request, program, env, reason):
     )
 
 
+@pytest.mark.parametrize("program", ["fake", "foreign"])
+def test_a_command_of_a_dag_run_where_dbt_is_no_python_program(request, program):
+    dbt = request.getfixturevalue(program)
+    moment = {"DBT_RUN_STARTED_AT": "2026-01-31T06:00:00+00:00"}
+    reason = "one task per pod" + (NO_DBT if program == "foreign" else "")
+    assert run(dbt, "run", **POD, **moment) == (7, "1 run\n", f"{reason}\n")
+
+
 def test_path_too_long(pythonic, tmp_path):
     folder = tmp_path / ("x" * 100)
     code, _, why = run(pythonic, "run", DBT_WARM_DIR=str(folder))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
 
 from include.engine import settings
 from include.engine.manifest import find
-from include.engine.run import params, results
+from include.engine.run import one_run, params, results
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.masking import mask_results
 from include.engine.run.process import STDIN, DbtProcess, parse_command, shell_command
@@ -40,7 +40,7 @@ class DbtOperator(BashOperator):
     `microbatch` model is built for the data interval of the run. The command runs the project hooks
     of the packages `hooks`, of all if it is None: others have their own tasks (project_hooks.py).
 
-    The task's XCom is dbt's result of each node (`results.as_xcom`), also when the task fails.
+    The task's XCom is dbt's result of each node (`record`), also when the task fails.
     A second XCom, `warnings`, has dbt's warnings. If dbt fails, raises `outcome.failure`.
     """
 
@@ -96,6 +96,7 @@ class DbtOperator(BashOperator):
             self._environment = dbt_environment(
                 config, self.connection, Path(folder), context["params"].get("target")
             )
+            self._environment |= one_run.environment(context)
             if self.hooks is not None:
                 self._environment |= {"DBT_HOOKS": "none", "DBT_HOOKS_EACH": ",".join(self.hooks)}
             params.require_known_keys(context)
@@ -118,7 +119,11 @@ class DbtOperator(BashOperator):
         if not artifact["results"]:
             return None
         self._warn(artifact["results"], context["ti"])
-        return results.as_xcom(artifact)
+        return self.record(artifact)
+
+    def record(self, artifact: Mapping[str, Any]) -> dict[str, Any]:
+        """An artifact of dbt as the task's XCom."""
+        return one_run.add_start(results.as_xcom(artifact), self._environment)
 
     def _add_arguments(self, context: Any) -> None:
         """Adds the params of the run, and the times of a microbatch model, to the command.

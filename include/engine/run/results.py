@@ -117,12 +117,13 @@ def merge(
     records: Sequence[Mapping[str, Any]],
     others: Iterable[Result],
     args: Mapping[str, Any],
-    run: str,
+    invocation: str,
 ) -> dict[str, dict[str, Any]]:
     """One artifact of each kind, from the XComs of tasks (`as_xcom`) and the results `others`.
 
-    There is always a `run_results`: what one `dbt build` with `args` would write. `run` names the
-    DAG run. A node that ran several times, as hooks may, keeps its failure, else its last result.
+    There is always a `run_results`: what one `dbt build` with `args` would write, with
+    the id `invocation`. A node that ran several times, as hooks may, keeps its failure, else its
+    last result.
     """
     kinds = {record["artifact"] for record in records} | {RUN_RESULTS}
     artifacts = {}
@@ -137,7 +138,7 @@ def merge(
             by_node |= {other["unique_id"]: other for other in others}
             by_node = {key: {"compiled_code": None, **result} for key, result in by_node.items()}
         artifacts[kind] = {
-            "metadata": _metadata(own, kind, run),
+            "metadata": _metadata(own, kind, invocation),
             "results": list(by_node.values()),
             "elapsed_time": _elapsed(by_node.values()),
             **({"args": {"which": "build", **args}} if kind == RUN_RESULTS else {}),
@@ -171,24 +172,24 @@ def _names(relation: str) -> tuple[str, ...]:
     return tuple("".join(parts).replace('""', '"') for parts in re.findall(_NAME, relation))
 
 
-def _metadata(records: Sequence[Mapping[str, Any]], kind: str, run: str) -> dict[str, Any]:
+def _metadata(records: Sequence[Mapping[str, Any]], kind: str, invocation: str) -> dict[str, Any]:
     """The metadata of the command that ended last, with the start time of the first command."""
     if not records:
         version = "run-results/v6" if kind == RUN_RESULTS else "sources/v3"
         schema = f"https://schemas.getdbt.com/dbt/{version}.json"
-        return {"dbt_schema_version": schema, "invocation_id": _invocation(run), "env": {}}
+        return {"dbt_schema_version": schema, "invocation_id": invocation, "env": {}}
     every = [record["metadata"] for record in records]
     began = [own["invocation_started_at"] for own in every if own.get("invocation_started_at")]
     return {
         **max(every, key=lambda own: own["generated_at"]),
-        "invocation_id": _invocation(run),
+        "invocation_id": invocation,
         **({"invocation_started_at": min(began)} if began else {}),
     }
 
 
-def _invocation(run: str) -> str:
-    """An id that is the same however often the results of a run are merged."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, run))
+def invocation_id(dag_id: str, run_id: str) -> str:
+    """dbt's id for all commands of a DAG run, and for the results that are merged of them."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{dag_id}/{run_id}"))
 
 
 def _elapsed(ran: Iterable[Result]) -> float:

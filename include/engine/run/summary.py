@@ -24,7 +24,7 @@ from include.engine import settings
 from include.engine.manifest import find
 from include.engine.plan import cache
 from include.engine.plan.records import Task
-from include.engine.run import failures, params, results
+from include.engine.run import failures, one_run, params, results
 
 TASK_ID = "run_results"
 LATEST = "latest"
@@ -111,14 +111,16 @@ def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]
     manifest = find.find_manifest(config, may_be_old=True)
     planned = cache.dag_tasks(config, ti.dag_id)
     states = planned_states(planned, states)
-    artifacts = merge_results(ti, planned, states, pull_results(ti, states), entered)
+    records = pull_results(ti, states)
+    artifacts = merge_results(ti, planned, states, records, entered)
     files = {f"{name}.json": json.dumps(artifact) for name, artifact in artifacts.items()}
     ran = artifacts[results.RUN_RESULTS]["results"]
     files["manifest.json"] = json.dumps(
         results.with_run_relations(json.loads(manifest.read_bytes()), ran)
     )
     folder = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
-    return summary(artifacts) | {"folder": folder, "paused": paused_dags(ti, config)}
+    start = one_run.first_start(records.values())
+    return summary(artifacts) | {"folder": folder, "paused": paused_dags(ti, config), **start}
 
 
 def paused_dags(ti: Any, config: settings.Settings) -> dict[str, int]:
@@ -146,8 +148,8 @@ def merge_results(
 ) -> Results:
     """The results of the run of `ti`, from the states and the XComs (`records`) of its tasks."""
     others = missing_results(planned, states, records)
-    run = f"{ti.dag_id}/{ti.run_id}"
-    return results.merge(list(records.values()), others, build_arguments(entered), run)
+    invocation = results.invocation_id(ti.dag_id, ti.run_id)
+    return results.merge(list(records.values()), others, build_arguments(entered), invocation)
 
 
 def pull_results(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:

@@ -38,11 +38,11 @@ def main(real: str, arguments: list[str]) -> None:
 
 
 def run_cold(real: str, arguments: list[str], reason: str) -> None:
-    """Become the real dbt; through Python where hooks are asked for, or are to be left out, and
-    where the manifest may have been parsed before.
+    """Become the real dbt; through Python where hooks are asked for, or are to be left out, for a
+    command of a DAG run, and where the manifest may have been parsed before.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would keep that
-    if os.environ.get("DBT_HOOKS") or os.environ.get("DBT_MANIFEST_CACHE"):
+    if any(map(os.environ.get, ("DBT_HOOKS", "DBT_MANIFEST_CACHE", "DBT_RUN_STARTED_AT"))):
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cold.py")
         python = protocol.python_of(real)
         os.execv(python, [python, program, reason, real, *arguments])

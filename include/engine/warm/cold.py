@@ -1,9 +1,12 @@
 """`cold.py REASON REAL_DBT ARGUMENTS…`: one dbt command that no warm server runs.
 
-It takes its manifest from the store, where an earlier process has parsed the same (parsing.py). And
-it runs the hooks that DBT_HOOKS names: the real dbt would run the project's hooks with each node,
-and for the task of the hooks alone it would build the project. Where dbt is not as expected, this
-process becomes the real dbt, or says why it cannot.
+It takes its manifest from the store, where an earlier process has parsed the same (parsing.py). It
+runs the hooks that DBT_HOOKS names: the real dbt would run the project's hooks with each node, and
+for the task of the hooks alone it would build the project. And it has the time and the id of its
+DAG run (one_run.py). Where dbt is not as expected, this process becomes the real dbt, or says why
+it cannot.
+
+`cold.py --check` prints why hooks and times could not be those of a DAG run; nothing if they could.
 """
 
 import gc
@@ -42,12 +45,28 @@ def prepare(arguments: list[str]) -> str:
         import parsing
 
         parsing.install({}, tell, takes=protocol.may_be_warm(arguments))
-    elif os.environ.get("DBT_HOOKS") and not supported.hooks_mismatch():
+    elif is_of_a_run() and not supported.cold_mismatch():
+        import one_run
         import project_hooks
 
+        one_run.install()
         project_hooks.install()
         return ""
     return mismatch
+
+
+def is_of_a_run() -> bool:
+    return bool(os.environ.get("DBT_HOOKS") or os.environ.get("DBT_RUN_STARTED_AT"))
+
+
+def check() -> str:
+    """Why dbt cannot be told its hooks and its time; an empty text if it can."""
+    try:
+        import supported
+
+        return supported.cold_mismatch()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def tell(kind: str, value: object) -> None:
@@ -71,4 +90,7 @@ def without_python(reason: str, real: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    if sys.argv[1:] == ["--check"]:
+        print(check())
+    else:
+        sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import manifest_cache
 import networkx
+import one_run
 import project_hooks
 import reset
 import store
@@ -33,6 +34,7 @@ def install(cached: Cached, tell: Tell, takes: bool = True) -> None:
 
     def get_full_manifest(config: RuntimeConfig, **options) -> Manifest:
         before = None
+        one_run.take_over()
         try:
             if may_cache():
                 context = manifest_cache.context_digest(config)

@@ -42,6 +42,10 @@ def compile_nothing(compile_graph: Callable) -> object:
             del context.get_context
 
 
+def run_start(user: Callable) -> object:
+    return user(None).run_started_at
+
+
 REPLACED = (
     Row(
         "dbt.parser.manifest:ManifestLoader.get_full_manifest",
@@ -135,8 +139,13 @@ USED = (
     ),
     Row("dbt_common.events.logger:PRINT_EVENT_NAMES", ("tuple",), "are printed at any level"),
     Row("dbt.adapters.factory:FACTORY", ("AdapterContainer",), "cancels queries"),
+    Row("dbt_common.invocation:_INVOCATION_ID", ("str",), "one id for all of a DAG run"),
+    Row("dbt.tracking:User", ("type",), "has the time of a run", run_start, "datetime"),
 )
-FOR_HOOKS = (
+WITHOUT_SERVER = (
+    "dbt.parser.manifest:ManifestLoader.get_full_manifest",
+    "dbt_common.invocation:_INVOCATION_ID",
+    "dbt.tracking:User",
     "dbt.task.run:RunTask.get_hooks_by_type",
     "dbt.task.run:RunTask.safe_run_hooks",
     "dbt.task.build:BuildTask",
@@ -165,9 +174,9 @@ def mismatch(rows: Iterable[Row] = (*REPLACED, *USED)) -> str:
     return ""
 
 
-def hooks_mismatch() -> str:
-    """The same for what the hooks of a project need, also in a cold command."""
-    return mismatch(row for row in (*REPLACED, *USED) if row.name in FOR_HOOKS)
+def cold_mismatch() -> str:
+    """The same for what a cold command replaces: which hooks it runs, and the time of its run."""
+    return mismatch(row for row in (*REPLACED, *USED) if row.name in WITHOUT_SERVER)
 
 
 def resolve(name: str) -> object:
