@@ -13,16 +13,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jinja2 import nodes
+
 from include.engine import settings
 from include.engine.manifest import build, staleness
 from include.engine.manifest.command import BuildError
-from include.engine.manifest.hooks import with_each_command
+from include.engine.manifest.hooks import parse, with_each_command
 from include.engine.manifest.records import load_manifest
 from include.engine.plan import cache
 from include.engine.warehouse.profile import Profile, ProfileError
 from include.engine.warehouse.project import PROJECT_FILE, Project, read_project, read_yaml
 from scripts.env_file import load_settings
 
+# Of a whole `dbt build` there is one of each: docs/hooks.md.
+OF_A_COMMAND = frozenset(("run_started_at", "invocation_id"))
 # Calls without a second argument: nothing but the environment or a command line gives a value.
 _CALL = re.compile(r"""\b(env_var|var)\(\s*['"]([^'"]+)['"]\s*\)""")
 
@@ -100,11 +104,39 @@ def left_to_do(
         yield f"""var('{name}') has no value: export DBT_VARS='{{"{name}": …}}'"""
     for relation in seeded_sources(manifest):
         yield f"the source {relation} is also a seed: ref() it, so that its readers wait for it"
+    if (readers := time_readers(manifest)) and (why := time_refusal(config)):
+        yield (
+            f"{', '.join(readers)}: run_started_at and invocation_id are read, and are others for "
+            f"each task, because {why} (docs/hooks.md)"
+        )
     if not os.environ.get(f"AIRFLOW_CONN_{config.connection.upper()}"):
         yield (
             f"make run uses a Postgres of its own; for your warehouse: export "
             f"AIRFLOW_CONN_{config.connection.upper()}=… (docs/warehouses.md)"
         )
+
+
+def time_readers(manifest: Mapping[str, Any]) -> list[str]:
+    """The project and packages whose Jinja reads what is one for all of a `dbt build`, sorted."""
+    texts = [
+        (member["package_name"], member.get(key) or "")
+        for section, key in (("nodes", "raw_code"), ("macros", "macro_sql"))
+        for member in manifest[section].values()
+    ]
+    own = {"dbt", f"dbt_{manifest['metadata']['adapter_type']}"}
+    return sorted(
+        {
+            package
+            for package, text in texts
+            if package not in own and any(word in text for word in OF_A_COMMAND)
+            if OF_A_COMMAND & {name.name for name in parse(text).find_all(nodes.Name)}
+        }
+    )
+
+
+def time_refusal(config: settings.Settings) -> str:
+    """Why the commands of a DAG run have no time in common; an empty text if they have one."""
+    return build.cold_refusal(config) if config.warm else "DBT_WARM is false"
 
 
 def undefined_calls(config: settings.Settings, project: Project) -> dict[str, set[str]]:

@@ -251,3 +251,22 @@ def test_a_message_ends_where_dbts_own_traceback_begins():
 def test_only_lines_that_dbt_ls_wrote_are_listed():
     lines = ['{"unique_id": "model.a"}', '{"hello": 1}', "12", "[]", "{", "Running", '"text"', ""]
     assert listed_ids("\n".join(lines)) == {"model.a"}
+
+
+def test_a_dbt_that_cannot_run_hooks_alone_is_named_before_a_task_has_to(shop, tmp_path):
+    """Unless there are no such tasks, or no such hooks."""
+    program = tmp_path / "other dbt"
+    program.write_text(f'#!/bin/sh\nexec "{settings.load().dbt_executable}" "$@"\n')
+    program.chmod(0o755)
+    other = {"DBT_EXECUTABLE": str(program)}
+    notice = (
+        "The tasks of the project's hooks cannot run with this dbt: there is no Python beside "
+        f"{program}. Set DBT_WARM=false: then there are no such tasks, and all hooks run with each "
+        "command (docs/hooks.md)."
+    )
+    assert notice not in shop.build(**other)
+    shop.write({"dbt_project.yml": f'{PROJECT}on-run-end: "select 1"\n'})
+    assert notice in shop.build(**other).splitlines()
+    assert "cannot run" not in shop.build()
+    assert notice not in shop.build(**other, DBT_WARM="false")
+    assert notice not in shop.build(**other, DBT_HOOKS_WITH_EACH="shop")

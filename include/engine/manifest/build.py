@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from include.engine.manifest.command import (
     run_dbt,
     short_reason,
 )
+from include.engine.manifest.hooks import once_per_run
 from include.engine.manifest.listing import LIST, listed_ids
 from include.engine.manifest.packages import install_packages
 from include.engine.warehouse.connection import from_environment
@@ -39,6 +41,8 @@ from include.engine.warehouse.project import read_project
 # Without a database. A model whose `is_incremental()` looks for its table cannot be compiled so.
 COMPILE = ("compile", "--no-introspect", "--no-populate-cache")
 INCREMENTAL = "config.materialized:incremental"
+# What runs a dbt command where no warm dbt does.
+COLD = settings.ROOT / "include" / "engine" / "warm" / "cold.py"
 # The page that `dbt docs generate` copies, seconds after it was started (dbt-core: task/docs).
 DOCS = "lib/python*/site-packages/dbt/task/docs/index.html"
 
@@ -71,7 +75,9 @@ def build(config: settings.Settings, environ: Mapping[str, str] = os.environ) ->
         built = builder.folder / "manifest.json"
         if not built.exists():
             raise BuildError(f"{config.dbt_executable} went well and wrote no manifest: is it dbt?")
-        select_nodes(builder, built)
+        raw = json.loads(built.read_bytes())
+        select_nodes(builder, built, raw)
+        warn_of_hooks(config, raw)
         built.replace(config.manifest)
         staleness.write_list(config.manifest, files)
         copy_docs(config, builder.folder)
@@ -132,9 +138,8 @@ def compile_command(config: settings.Settings) -> list[str]:
     return [*COMPILE, *arguments]
 
 
-def select_nodes(builder: Builder, manifest: Path) -> None:
+def select_nodes(builder: Builder, manifest: Path, raw: Mapping) -> None:
     """Adds to the manifest what the settings, or the project's default selector, leave in."""
-    raw = json.loads(manifest.read_bytes())
     arguments = selection_arguments(builder.config)
     if arguments or has_default_selector(raw):
         write_selection(manifest, listed_ids(require(builder, *LIST, *arguments)))
@@ -166,6 +171,29 @@ def write_selection(manifest: Path, unique_ids: Iterable[str]) -> None:
     raw = json.loads(manifest.read_bytes())
     raw["selected"] = sorted(unique_ids)
     manifest.write_text(json.dumps(raw))
+
+
+def warn_of_hooks(config: settings.Settings, raw: Mapping) -> None:
+    """Says so if the DAG will have tasks of hooks, and this dbt cannot run hooks without nodes."""
+    if config.warm and once_per_run(raw, config.hooks_with_each) and (why := cold_refusal(config)):
+        print(
+            f"The tasks of the project's hooks cannot run with this dbt: {why}. Set "
+            "DBT_WARM=false: then there are no such tasks, and all hooks run with each command "
+            "(docs/hooks.md)."
+        )
+
+
+def cold_refusal(config: settings.Settings) -> str:
+    """Why a command of this dbt that runs cold is not one of a DAG run, with its hooks and its
+    time (warm/cold.py); an empty text if it is.
+    """
+    python = config.dbt_executable.resolve().parent / "python"
+    if not os.access(python, os.X_OK):
+        return f"there is no Python beside {config.dbt_executable}"
+    done = subprocess.run(
+        [python, COLD, "check"], capture_output=True, text=True, errors="replace", check=False
+    )
+    return done.stdout.strip() or ("" if not done.returncode else done.stderr.strip())
 
 
 def copy_docs(config: settings.Settings, folder: Path) -> None:

@@ -6,7 +6,7 @@ for the task of the hooks alone it would build the project. And it has the time 
 DAG run (one_run.py). Where dbt is not as expected, this process becomes the real dbt, or says why
 it cannot.
 
-`cold.py --check` prints why hooks and times could not be those of a DAG run; nothing if they could.
+`cold.py check` prints why hooks and times could not be those of a DAG run; nothing if they could.
 """
 
 import gc
@@ -90,7 +90,7 @@ def without_python(reason: str, real: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--check"]:
+    if sys.argv[1:] == ["check"]:
         print(check())
     else:
         sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
