@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from airflow.sdk.io import attach
 from cryptography.fernet import Fernet
+from fsspec.implementations.memory import MemoryFileSystem
 
 from include.engine import settings
 from include.engine.run import environment, shared_manifests
@@ -62,6 +64,20 @@ def test_what_one_machine_parsed_another_one_has(place, tmp_path):
     before = files(tmp_path)[0].stat().st_mtime_ns
     shared_manifests.publish(place)
     assert files(tmp_path)[0].stat().st_mtime_ns == before, "what was fetched is not written again"
+
+
+def test_store_that_is_no_file_system():
+    """As `s3://`: what is there is listed, read, written and removed by its client alone."""
+    attach("memory", fs=MemoryFileSystem())
+    place = "memory://bucket/parsed"
+    for i in range(store.KEPT + 1):
+        parsed(place, f"{i:x}")
+        shared_manifests.publish(place)
+    assert len(shared_manifests.newest_first(place)) == store.KEPT
+    another_machine(place)
+    shared_manifests.fetch(place)
+    with store.opened(shared_manifests.own_copy(place)) as own:
+        assert len(store.names(own)) == store.KEPT
 
 
 def test_publishing_is_once(place, tmp_path):
