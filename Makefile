@@ -30,7 +30,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-warm test-scheduled test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-warm test-scheduled test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -65,13 +65,16 @@ test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and 
 
 test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
-	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser adapters)
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser kubernetes adapters)
 
 test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, and projects of many shapes, in environments of their own
 	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/adapters
 
 test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
+
+test-kubernetes: airflow-venv dbt-venv kubernetes-venv ## check the template of a task's pod, with Airflow's own generator
+	@PYTHONPATH="$$(echo "$(CURDIR)"/.airflow/kubernetes/lib/python*/site-packages)" $(PYTEST) dev/tests/kubernetes
 
 test-browser: airflow-venv manifest browser-venv ## drive Airflow's UI with a real browser: what a person sees
 	@$(BROWSER) $(PYTEST) dev/tests/browser
@@ -123,6 +126,8 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@echo dbt-core-experimental-parser | "$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o requirements-dbt.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
+	@sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' dev/requirements-dev.txt | "$(FOUND_UV)" --directory dev \
+		$(COMPILE) --excludes /dev/stdin requirements-kubernetes.in -o requirements-kubernetes.txt
 	@for pins in dev/adapters/*.in; do echo dbt-core-experimental-parser | \
 		"$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin $$pins -o $${pins%in}txt || exit 1; done
 	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
@@ -147,6 +152,9 @@ peers-venv: airflow-venv
 
 browser-venv:
 	@sh scripts/python scripts/venv.py .airflow/browser dev/requirements-browser.txt
+
+kubernetes-venv:
+	@sh scripts/python scripts/venv.py .airflow/kubernetes dev/requirements-kubernetes.txt
 
 own-uv:
 	@[ -n "$(UV)" ] || command -v uv >/dev/null || sh scripts/python scripts/venv.py $(OWN_UV) dev/requirements-uv.txt

@@ -22,6 +22,7 @@ PINS = (
     "requirements-dbt.txt",
     "dev/requirements-dev.txt",
     "dev/requirements-browser.txt",
+    "dev/requirements-kubernetes.txt",
     "dev/requirements-uv.txt",
 )
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")

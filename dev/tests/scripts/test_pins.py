@@ -29,7 +29,12 @@ def test_everything_is_pinned_and_no_index_or_path_is_named(name):
     assert not re.search(r"://|index|file:|/tmp|/home|/root", (ROOT / name).read_text())
 
 
-ASKED = ("requirements-dbt", "dev/requirements-dev", "dev/requirements-browser")
+ASKED = (
+    "requirements-dbt",
+    "dev/requirements-dev",
+    "dev/requirements-browser",
+    "dev/requirements-kubernetes",
+)
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -190,6 +195,7 @@ def test_every_verb_has_a_line_of_help():
         "dbt-venv",
         "peers-venv",
         "browser-venv",
+        "kubernetes-venv",
         "own-uv",
     }
     output = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True).stdout

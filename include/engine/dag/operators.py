@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 
 from include.engine import settings
-from include.engine.dag import timetables
+from include.engine.dag import pods, timetables
 from include.engine.plan.names import group_id
 from include.engine.plan.records import BASE, END, HOOKS, Dag, Task
 from include.engine.run.operator import DbtOperator
@@ -150,6 +150,8 @@ def operator_arguments(task: Task) -> dict[str, Any]:
         key: timedelta(seconds=value) if key in ("retry_delay", "execution_timeout") else value
         for key, value in task.overrides.items()
     }
+    if "executor_config" in given:
+        given["executor_config"] = pods.executor_config(task.id, given["executor_config"])
     if asks_warehouse(task):
         return given
     return {"trigger_rule": "all_success"} | without_pool(given)
