@@ -14,13 +14,12 @@ from graphlib import CycleError, TopologicalSorter
 
 from include.engine.manifest.hooks import with_each_command
 from include.engine.manifest.records import Manifest, ManifestError, Node
-from include.engine.plan import assets, meta, owners, schedules, tasks
+from include.engine.plan import assets, ends, meta, owners, schedules, tasks
 from include.engine.plan.assets import REFRESHED, Graph, tested_nodes
 from include.engine.plan.data_tests import TESTS
 from include.engine.plan.records import (
     BASE,
     DAILY,
-    HOOKS,
     Asset,
     Dag,
     DagRequest,
@@ -58,7 +57,7 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     if not options.warm:
         return dags
     each = with_each_command(options.hooks_with_each, manifest.sharing)
-    return tuple(add_hooks(dag, manifest.nodes, each) for dag in dags)
+    return tuple(ends.add_hooks(dag, manifest.nodes, each) for dag in dags)
 
 
 def base_request(schedule: str) -> DagRequest:
@@ -130,35 +129,6 @@ def tasks_by_dag(planned: Iterable[Task], graph: Graph) -> Iterator[tuple[str, T
                 ),
             )
     yield from assets.publish_tasks(refreshed_after, graph)
-
-
-def add_hooks(dag: Dag, nodes: Mapping[str, Node], each: tuple[str, ...] = ()) -> Dag:
-    """The DAG with the project's hooks: a task before all others, and one after them. The hooks of
-    the packages `each` run with each command instead.
-    """
-    first, last = (hook_tasks(kind, nodes, each) for kind in HOOKS)
-    if not dag.tasks or not (first or last):
-        return dag
-    waited_for = {upstream for task in dag.tasks for upstream in task.upstream}
-    leaves = tuple(sorted({task.id for task in dag.tasks} - waited_for))
-    before = tuple(task.id for task in first)
-    tasks = (
-        *first,
-        *(task._replace(upstream=task.upstream or before) for task in dag.tasks),
-        *(task._replace(upstream=leaves) for task in last),
-    )
-    return dag._replace(tasks=tasks, hooks=each)
-
-
-def hook_tasks(kind: str, nodes: Mapping[str, Node], each: tuple[str, ...]) -> tuple[Task, ...]:
-    """The task that runs the hooks of that kind, if the project or a package of it has any."""
-    ids = tuple(
-        key
-        for key, node in nodes.items()
-        if key.startswith("operation.") and f"-{kind}-" in key and node.package not in each
-    )
-    # No other task's id is without a dot.
-    return (Task(kind.replace("-", "_"), kind, ids[0], (), (), nodes=ids),) if ids else ()
 
 
 def require_no_cycle(dags: Iterable[Dag]) -> None:
