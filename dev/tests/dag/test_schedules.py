@@ -67,8 +67,8 @@ def test_marts_by_assets_await_what_they_read_of_the_base_dag(read, dag):
     )
     assert "exposure.jaffle_shop.revenue_dashboard" in found.task_ids
     ids = [*bag.dags["dbt_dag"].task_ids, *found.task_ids]
-    # Each of them has a last task of its own.
-    assert sorted(ids) == sorted([*dag.task_ids, "run_results"])
+    # Each of them has a first and a last task of its own.
+    assert sorted(ids) == sorted([*dag.task_ids, "check_dbt", "run_results"])
     inlets = found.get_task("model.jaffle_shop.products").inlets
     assert sorted(asset.name for asset in inlets) == [
         "model.jaffle_shop.int_order_items_priced",

@@ -14,6 +14,7 @@ from dev.tests.image.conftest import FIGURES
 
 SMALL = "raw_customers stg_jaffle_shop__customers"
 SMALL_TASKS = {
+    "check_dbt",
     "seed.jaffle_shop.raw_customers",
     "model.jaffle_shop.stg_jaffle_shop__customers",
     "test.jaffle_shop.stg_jaffle_shop__customers",
@@ -161,7 +162,7 @@ def test_a_changed_model_is_told_until_the_manifest_is_built_on_the_host(small):
         *("--volume", f"{small.folder}/include:{HOME}/include:ro", "--env", "DBT_SELECT=slow"),
     )
     assert build.returncode == 0, build.stdout
-    has_tasks(small, {SLOW, "run_results"})
+    has_tasks(small, {"check_dbt", SLOW, "run_results"})
     eventually(lambda: small.tags() == {"dbt"}, 60, small.tags)
 
 
@@ -172,7 +173,7 @@ def slow(small: Project) -> Iterator[Project]:
     table = "{{ config(materialized='table') }}"
     model.write_text(f"{table} select 1 as id from (select pg_sleep(15)) as a_while\n")
     rebuild(small, "slow")
-    has_tasks(small, {SLOW, "run_results"})
+    has_tasks(small, {"check_dbt", SLOW, "run_results"})
     return small
 
 

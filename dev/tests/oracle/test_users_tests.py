@@ -101,13 +101,13 @@ def users_tests(project: Path, root: Path = settings.ROOT) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        (MODELS, "Tested: the dbt project any (2 model), 3 tasks in dbt_dag"),
-        (SEEDS, "Tested: the dbt project any (2 seed), 3 tasks in dbt_dag"),
+        (MODELS, "Tested: the dbt project any (2 model), 4 tasks in dbt_dag"),
+        (SEEDS, "Tested: the dbt project any (2 seed), 4 tasks in dbt_dag"),
         ({}, "Tested: the dbt project any (no nodes), 1 tasks in dbt_dag"),
         (
             RICH,
             "Tested: the dbt project any (8 model, 2 seed, 1 snapshot, 6 test), "
-            "18 tasks in dbt_dag, dbt_dag__assets, dbt_dag__hourly",
+            "21 tasks in dbt_dag, dbt_dag__assets, dbt_dag__hourly",
         ),
     ],
     ids=["two models", "only seeds", "nothing", "packages, versions, snapshots, schedules"],

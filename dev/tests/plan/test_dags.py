@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dev.tests.tiny import manifest, node
 from include.engine.manifest.records import ManifestError
 from include.engine.plan.dags import plan_dags
+from include.engine.plan.ends import FIRST
 from include.engine.plan.records import PUBLISH, Asset, Dag, DagRequest, Options, Schedule
 from include.engine.plan.tasks import plan_tasks
 
@@ -27,7 +29,12 @@ def dags(*nodes, selected=None, **options) -> dict[str, Dag]:
 
 
 def edges(dag: Dag) -> dict[str, tuple[str, ...]]:
-    return {task.id: task.upstream for task in dag.tasks}
+    """What each task waits for, without the task `check_dbt`, which comes before all others."""
+    return {
+        task.id: tuple(upstream for upstream in task.upstream if upstream != FIRST.id)
+        for task in dag.tasks
+        if task != FIRST
+    }
 
 
 def published(dag: Dag) -> dict[str, list[str]]:
@@ -212,14 +219,15 @@ def test_however_the_models_are_scheduled_no_task_and_no_edge_within_a_dag_is_lo
         nodes.append(node(f"test.shop.t{number:02}.0", *tested, attached=unique_id))
     whole = manifest(*nodes)
     planned = {task.id: task for task in plan_tasks(whole, Options())}
-    found = [(dag.id, t) for dag in plan_dags(whole, Options()) for t in dag.tasks]
+    found = [(dag.id, t) for dag in plan_dags(whole, Options()) for t in dag.tasks if t != FIRST]
     home = {task.id: dag_id for dag_id, task in found}
     assert len(set(home.values())) == 3
     assert len(home) == len(found)
     assert {t.id for _, t in found if t.kind != PUBLISH} == planned.keys()
     for dag_id, task in found:
         before = planned[task.id].upstream if task.id in planned else task.upstream
-        assert task.upstream == tuple(u for u in before if home[u] == dag_id)
+        inside = tuple(u for u in before if home[u] == dag_id)
+        assert task.upstream == (inside or (FIRST.id,))
         if task.kind == "model":
             away = {planned[u].node for u in before if home[u] != dag_id}
             assert {a.unique_id for a in task.inlets} == {n for n in away if n.startswith("model.")}
@@ -308,6 +316,27 @@ def test_a_schedule_in_the_settings_that_is_none_names_the_variable():
         match=r"^dbt_dags\(schedule='often'\) in the DAG file: it takes a cron text, ",
     ):
         dags(A, RAW, schedule="often")
+
+
+def test_a_task_before_all_others_of_each_dag_asks_whether_dbt_works():
+    b = node("model.shop.b", "model.shop.a", **WEEKLY)
+    found = dags(RAW, A, TEST_A, b, warm=False)
+    assert {dag_id: {t.id: t.upstream for t in dag.tasks} for dag_id, dag in found.items()} == {
+        "dbt_dag": {
+            "check_dbt": (),
+            "model.shop.a": ("check_dbt",),
+            "test.shop.a": ("model.shop.a",),
+        },
+        "dbt_dag__weekly": {"check_dbt": (), "model.shop.b": ("check_dbt",)},
+    }
+    assert shlex.join(found["dbt_dag"].tasks[0].argv) == "show --inline 'select 1 as id'"
+
+
+def test_no_task_asks_for_dbt_where_hooks_come_first_or_nothing_runs_it():
+    exposure = node("exposure.shop.report", "model.shop.a", **WEEKLY)
+    hooked, published = dags(RAW, A, START), dags(RAW, A, exposure)
+    for dag in (hooked["dbt_dag"], published["dbt_dag__weekly"], dags()["dbt_dag"]):
+        assert FIRST not in dag.tasks
 
 
 START = node("operation.shop.shop-on-run-start-0")

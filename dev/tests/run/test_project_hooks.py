@@ -58,12 +58,13 @@ def test_a_project_without_hooks_has_no_tasks_for_them(dag):
 def test_hooks_are_tasks_before_and_after_all_others_which_leave_them_out(hooked, dag):
     found = parsed()
     start, end = found.get_task("on_run_start"), found.get_task("on_run_end")
-    roots = {task.task_id for task in dag.tasks if not task.upstream_task_ids}
+    roots = dag.get_task("check_dbt").downstream_task_ids
     leaves = dag.get_task(summary.TASK_ID).upstream_task_ids
     assert (start.upstream_task_ids, start.downstream_task_ids) == (set(), roots)
     assert (end.upstream_task_ids, end.downstream_task_ids) == (leaves, {summary.TASK_ID})
     assert (start.trigger_rule, end.trigger_rule) == ("none_failed", "all_done")
     assert start.bash_command == "DBT_HOOKS=on-run-start dbt build < /dev/null"
+    assert "check_dbt" not in found.task_ids
     others = [task for task in found.tasks if type(task) is DbtOperator]
     assert {task.hooks for task in others} == {()}
     assert "1 on-run-end tasks, 1 on-run-start tasks" in found.doc_md

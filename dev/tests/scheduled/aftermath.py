@@ -38,6 +38,18 @@ def last_words(at: Paths, run_id: str, task_id: str, dag_id: str = "dbt_dag") ->
     return details[-1][0]["exc_value"].splitlines()
 
 
+def messages(runs: Path, run_id: str) -> dict[str, str | None]:
+    """The message of each node in the run_results.json of the run."""
+    file = runs / "dag_id=dbt_dag" / f"run_id={run_id}" / "run_results.json"
+    return {r["unique_id"]: r["message"] for r in json.loads(file.read_bytes())["results"]}
+
+
+def said(at: Paths, run_id: str, task_id: str) -> str:
+    """The logs of all tries of the task, as text."""
+    folder = at.logs / "dag_id=dbt_dag" / f"run_id={run_id}" / f"task_id={task_id}"
+    return "".join(log.read_text() for log in sorted(folder.glob("*.log")))
+
+
 def results(runs: Path, run_id: str, dag_id: str = "dbt_dag") -> dict[str, str]:
     """The status of each node in the run_results.json of the run."""
     file = runs / f"dag_id={dag_id}" / f"run_id={run_id}" / "run_results.json"

@@ -18,6 +18,7 @@ from include.engine import settings
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
 from scripts.local.paths import PROJECT, Paths
+from scripts.local.ports import free_port
 
 # What a person's shell may hold; the tests say themselves what they want.
 CLEAN = {
@@ -107,7 +108,8 @@ def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
 
 def up(at: Paths, environment: Mapping[str, str]) -> tuple[Api, str]:
     """Airflow, as `make up` starts it, and what that printed."""
-    code, output = finish(start("up", "--port", "9200", at=at, environment=environment))
+    port = str(free_port(0))  # two test runs on one machine would both find 9200 free
+    code, output = finish(start("up", "--port", port, at=at, environment=environment))
     assert code == 0, output
     found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
     found.log_in()
@@ -125,6 +127,22 @@ def wait_for(sign_of_life: str, process: subprocess.Popen) -> None:
 def triggered(api: Api, run_id: str, **params: object) -> str:
     """The state of a run that is triggered with these params, once it has finished."""
     api.trigger(run_id, **params)
+    return ended(api, run_id)
+
+
+def clear(api: Api, run_id: str, *task_ids: str, **options: object) -> str:
+    """The state of the run after these tasks were cleared: as in Airflow's dialog, with what is
+    downstream of them, unless `options` say otherwise.
+    """
+    body = {"dag_run_id": run_id, "task_ids": task_ids, "dry_run": False, "only_failed": False}
+    body["prevent_running_task"] = True
+    path = f"/api/v2/dags/{api.dag_id}/clearTaskInstances"
+    api.call("POST", path, body | {"include_downstream": True, **options})
+    return ended(api, run_id)
+
+
+def ended(api: Api, run_id: str) -> str:
+    """The state of the run, once it has finished."""
     deadline = time.monotonic() + 240
     while (state := api.run_state(run_id)) not in ("success", "failed"):
         assert time.monotonic() < deadline, api.tasks(run_id)

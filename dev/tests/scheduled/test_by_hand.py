@@ -101,6 +101,7 @@ def test_a_selection_runs_through_the_dag_with_its_variables(api, shell):
     code, output = shell(f"make run SELECT=noted VARS={variables}")
     assert code == 0, output
     assert table_of(output) == {
+        "check_dbt": "success",
         "model.tiny.noted": "success",
         "model.tiny.broken": "skipped",
         "run_results": "success",

@@ -18,8 +18,9 @@ from dev.tests import sample
 from dev.tests.scheduled.aftermath import last_words, published, results, states, tries
 from dev.tests.scheduled.installation import (
     CLEAN,
-    TINY,
+    clear,
     dag_arguments,
+    ended,
     log_of,
     triggered,
     write_project,
@@ -30,13 +31,7 @@ from include.engine.run.summary import FINISHED
 from scripts.local.api import Api
 
 COLUMNS = ",\n".join(f"  {number} as column_{number}" for number in range(1, 100))
-OUTPUTS = """
-    nowhere: {<<: *dev, dbname: nowhere}
-    closed: {<<: *dev, host: 127.0.0.1, port: 1}
-    stranger: {<<: *dev, user: stranger}
-"""
 FILES = {
-    "profiles.yml": TINY["profiles.yml"].rstrip() + OUTPUTS,
     "models/fine.sql": "select 1 as id",
     "models/data.sql": "select 1 / 0 as id",
     "models/below.sql": "select id from {{ ref('data') }}",
@@ -71,27 +66,10 @@ def ran(api: Api, run_id: str) -> dict[str, str]:
     return {task: state for task, state in states(api, run_id).items() if state != "skipped"}
 
 
-def clear(api: Api, run_id: str, *task_ids: str, **options: object) -> str:
-    """The state of the run after these tasks were cleared: as in Airflow's dialog, with what is
-    downstream of them, unless `options` say otherwise.
-    """
-    body = {"dag_run_id": run_id, "task_ids": task_ids, "dry_run": False, "only_failed": False}
-    path = f"/api/v2/dags/{api.dag_id}/clearTaskInstances"
-    api.call("POST", path, body | {"include_downstream": True, **options})
-    return ended(api, run_id)
-
-
-def ended(api: Api, run_id: str) -> str:
-    deadline = time.monotonic() + 240
-    while (state := api.run_state(run_id)) not in ("success", "failed"):
-        assert time.monotonic() < deadline, api.tasks(run_id)
-        time.sleep(0.5)
-    return state
-
-
 def test_only_what_may_heal_is_tried_again_and_each_failure_is_mailed_once(api, mails):
     assert triggered(api, "bad", select="models/bad") == "failed"
     assert ran(api, "bad") == {
+        "check_dbt": "success",
         **{f"model.tiny.{n}": "failed" for n in BAD},
         "run_results": "failed",
     }
@@ -118,19 +96,17 @@ def test_a_long_query_is_shown_around_the_error(at):
     )
 
 
-@pytest.mark.parametrize(("target", "times"), [("nowhere", 1), ("stranger", 1), ("closed", 2)])
-def test_a_database_that_is_not_there_is_tried_again_only_if_it_may_come_back(api, target, times):
-    assert triggered(api, target, select="fine", target=target) == "failed"
-    assert tries(api, target, "model.tiny.fine") == [times]
-
-
 def test_a_selection_of_another_dag_fails_and_names_that_dag(api, at, project):
     assert triggered(api, "elsewhere", select="elsewhere") == "failed"
-    assert last_words(at, "elsewhere", "model.tiny.fine") == [
+    assert last_words(at, "elsewhere", "check_dbt") == [
         "dbt_dag runs nothing of this selection: --select=elsewhere",
         "  dbt_dag__other runs model.tiny.elsewhere: trigger that DAG.",
     ]
-    assert tries(api, "elsewhere", "model.tiny.fine") == [1]
+    assert tries(api, "elsewhere", "check_dbt") == [1]
+    assert ran(api, "elsewhere") == {
+        task: "failed" if task in ("check_dbt", "run_results") else "upstream_failed"
+        for task in states(api, "elsewhere")
+    }
 
 
 def test_a_selection_that_is_newer_than_the_manifest_fails_and_says_so(
@@ -139,7 +115,7 @@ def test_a_selection_that_is_newer_than_the_manifest_fails_and_says_so(
     (project / "models/new.sql").write_text("select 1 as id")
     assert triggered(api, "new", select="new") == "failed"
     (project / "models/new.sql").unlink()
-    assert last_words(at, "new", "model.tiny.fine") == [
+    assert last_words(at, "new", "check_dbt") == [
         "dbt_dag runs nothing of this selection: --select=new",
         "  No DAG runs model.tiny.new. If a task should, the manifest is older: "
         f"{environment['DBT_MANIFEST']}. Build it with: make manifest",
@@ -148,7 +124,7 @@ def test_a_selection_that_is_newer_than_the_manifest_fails_and_says_so(
 
 def test_a_misspelled_param_fails_the_run_and_builds_nothing(api, at, runs):
     assert triggered(api, "misspelled", selct="fine") == "failed"
-    assert last_words(at, "misspelled", "model.tiny.fine")[0].endswith(
+    assert last_words(at, "misspelled", "check_dbt")[0].endswith(
         "which is no param of the DAG. Did you mean 'select'? It takes: event_time_end, "
         "event_time_start, exclude, full_refresh, select, target, vars"
     )
@@ -160,6 +136,7 @@ def test_a_task_that_was_fixed_and_cleared_turns_its_run_green(api, project, run
     """With `Downstream`, which Airflow's dialog has ticked: the results are downstream, too."""
     assert triggered(api, "fixed", select="fine data+") == "failed"
     assert ran(api, "fixed") == {
+        "check_dbt": "success",
         "model.tiny.fine": "success",
         "model.tiny.data": "failed",
         "model.tiny.below": "upstream_failed",

@@ -55,8 +55,8 @@ def states(api: Api, run_id: str) -> dict[str, str]:
 
 def test_they_run_around_dbts_and_the_run_is_as_good_as_its_tasks(api, missing, runs):
     assert triggered(api, "good") == "success"
-    names = ("extract", "model.tiny.parent", "model.tiny.child", "run_results", "report")
-    assert states(api, "good") == dict.fromkeys(names, "success")
+    dbts = ("check_dbt", "model.tiny.parent", "model.tiny.child", "run_results")
+    assert states(api, "good") == dict.fromkeys(("extract", *dbts, "report"), "success")
     assert statuses(runs / "dag_id=dbt_dag" / "run_id=good") == {
         "model.tiny.parent": "success",
         "model.tiny.child": "success",
@@ -65,6 +65,7 @@ def test_they_run_around_dbts_and_the_run_is_as_good_as_its_tasks(api, missing, 
     assert triggered(api, "bad") == "failed"
     assert states(api, "bad") == {
         "extract": "failed",
+        "check_dbt": "upstream_failed",
         "model.tiny.parent": "upstream_failed",
         "model.tiny.child": "upstream_failed",
         "run_results": "failed",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.tests.scheduled.aftermath import said
 from dev.tests.scheduled.installation import dag_arguments, finish, start, table_of, write_project
 from scripts.local import postgres
 from scripts.local.api import Api
@@ -60,7 +61,7 @@ def states(**different: str) -> dict[str, str]:
     return (
         found
         | {"test.tiny.middle": "success", "test.tiny.sibling": "success"}
-        | {"run_results": "success"}
+        | {"check_dbt": "success", "run_results": "success"}
         | {k.replace("__", "."): v for k, v in different.items()}
     )
 
@@ -131,16 +132,18 @@ def trigger(api):
 def skipped(**different: str) -> dict[str, str]:
     return (
         dict.fromkeys(states(), "skipped")
-        | {"run_results": "success"}
+        | {"check_dbt": "success", "run_results": "success"}
         | {k.replace("__", "."): v for k, v in different.items()}
     )
 
 
-def test_what_is_not_selected_is_skipped_and_holds_back_nothing(trigger, api):
+def test_what_is_not_selected_is_skipped_and_holds_back_nothing(trigger, api, at):
     """Neither in the run nor when a task of it is cleared, which keeps the params."""
     chosen = skipped(model__tiny__bottom="success", test__tiny__middle="success")
     found, state, run_id = trigger(select="bottom test_type:singular")
     assert (found, state) == (chosen, "success")
+    reason = "Not in this run's selection: '--select=bottom test_type:singular'"
+    assert reason in said(at, run_id, "model.tiny.top")
     before = tries(api, run_id)
     clear(api, run_id, "model.tiny.bottom", only_failed=False)
     assert wait(api, run_id) == "success"
@@ -159,10 +162,10 @@ def test_of_a_models_tests_those_run_that_are_selected(trigger, at):
 def test_a_selection_of_nothing_fails_at_once(trigger, api, at):
     found, state, run_id = trigger(select="no_such_model")
     assert state == "failed"
-    failed = {"model.tiny.top": "failed", "run_results": "failed"}
+    failed = {"check_dbt": "failed", "run_results": "failed"}
     assert found == dict.fromkeys(states(), "upstream_failed") | failed
-    assert tries(api, run_id)["model.tiny.top"][0] == 1
-    (log,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}").glob("task_id=model.tiny.top/*.log")
+    assert tries(api, run_id)["check_dbt"][0] == 1
+    (log,) = (at.logs / "dag_id=dbt_dag" / f"run_id={run_id}").glob("task_id=check_dbt/*.log")
     assert "does not match any enabled nodes" in log.read_text()
 
 

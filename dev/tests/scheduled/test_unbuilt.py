@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.scheduled.aftermath import last_words, published, results, states, tries
+from dev.tests.scheduled.aftermath import last_words, published, results, said, states, tries
 from dev.tests.scheduled.installation import dag_arguments, triggered, write_project
 
 PROJECT = """
@@ -48,7 +48,7 @@ def environment(environment) -> dict[str, str]:
     return environment | dag_arguments(schedule="none", retries=1, retry_delay=1)
 
 
-def test_what_the_params_of_a_run_disable_is_skipped_as_in_dbt_build(api, runs, dbt):
+def test_what_the_params_of_a_run_disable_is_skipped_as_in_dbt_build(api, at, runs):
     assert triggered(api, "without", vars={"extra": False}) == "success"
     assert states(api, "without") == {
         "on_run_start": "success",
@@ -65,6 +65,7 @@ def test_what_the_params_of_a_run_disable_is_skipped_as_in_dbt_build(api, runs, 
         "model.tiny.child",
         "model.tiny.steady",
     }
+    assert "The params of this run disable it." in said(at, "without", "model.tiny.extra")
     built = {"model.tiny.gone", "model.tiny.child", "model.tiny.steady", *HOOKS}
     assert results(runs, "without") == dict.fromkeys(built, "success")
 

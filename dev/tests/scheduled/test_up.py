@@ -113,7 +113,8 @@ def test_a_run_has_the_manifest_built_anew_if_the_project_has_changed(
     manifest.write_bytes(good)
     assert code == 0, output
     assert f"==> The manifest of {project}" in output
-    assert table_of(output) == {"model.shapes.a": "success", "run_results": "success"}
+    ran = ("check_dbt", "model.shapes.a", "run_results")
+    assert table_of(output) == dict.fromkeys(ran, "success")
 
 
 def test_a_broken_manifest_is_reported_in_the_words_of_the_import_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.engine.plan.ends import FIRST
 from include.engine.plan.records import Task
 from include.engine.ui import pages, records
 from include.engine.ui.records import Column, Link, Node
@@ -214,3 +215,7 @@ def test_a_version_of_a_model_is_named_with_it(raw):
 )
 def test_an_age_is_said_in_one_unit(seconds, said):
     assert pages.age(seconds) == said
+
+
+def test_the_first_task_of_a_run_has_no_node_on_its_page(raw):
+    assert pages.task_page(raw, {}, FIRST) == records.TaskPage(FIRST, (), (), ())

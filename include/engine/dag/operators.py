@@ -12,7 +12,7 @@ from airflow.sdk import DAG, BaseOperator, TaskGroup, get_parsing_context
 from include.engine import settings
 from include.engine.dag import pods, timetables
 from include.engine.plan.names import group_id
-from include.engine.plan.records import BASE, END, HOOKS, Dag, Task
+from include.engine.plan.records import BASE, CHECK, END, HOOKS, Dag, Task
 from include.engine.run.operator import DbtOperator
 
 DEFAULTS = {
@@ -126,6 +126,10 @@ def operator(
         return Hooks(kind=task.kind, hooks=plan.hooks, connection=config.connection, **arguments)
     if not task.argv:
         return EmptyOperator(**arguments)
+    if task.kind == CHECK:
+        from include.engine.run.check import Check
+
+        return Check(argv=task.argv, connection=config.connection, **arguments)
     return DbtOperator(
         argv=task.argv,
         node=task.node,

@@ -53,11 +53,10 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
         for dag_id in order
     )
     require_no_cycle(dags)
-    # Only a warm dbt can leave hooks out: those of a cold one run with each command.
-    if not options.warm:
-        return dags
-    each = with_each_command(options.hooks_with_each, manifest.sharing)
-    return tuple(ends.add_hooks(dag, manifest.nodes, each) for dag in dags)
+    if options.warm:  # only then hooks can be left out: those of a cold dbt run with each command
+        each = with_each_command(options.hooks_with_each, manifest.sharing)
+        dags = tuple(ends.add_hooks(dag, manifest.nodes, each) for dag in dags)
+    return tuple(map(ends.add_check, dags))
 
 
 def base_request(schedule: str) -> DagRequest:

@@ -5,7 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from include.engine.manifest.records import Node
-from include.engine.plan.records import HOOKS, Dag, Task
+from include.engine.plan.records import CHECK, HOOKS, START, Dag, Task
+
+FIRST = Task(
+    # No other task's id is without a dot.
+    id="check_dbt",
+    kind=CHECK,
+    node="",
+    upstream=(),
+    group=(),
+    # The least that has dbt parse the project and log in to the warehouse.
+    argv=("show", "--inline", "select 1 as id"),
+)
+"""What would fail all tasks of a run alike fails here, once, before the others start."""
+
+
+def add_check(dag: Dag) -> Dag:
+    """The DAG with the task `check_dbt` before all others; as it is without dbt commands, or if
+    hooks come first: they need dbt and the warehouse, too.
+    """
+    kinds = {task.kind for task in dag.tasks}
+    if START in kinds or not any(task.argv for task in dag.tasks):
+        return dag
+    others = (task._replace(upstream=task.upstream or (FIRST.id,)) for task in dag.tasks)
+    return dag._replace(tasks=(FIRST, *others))
 
 
 def add_hooks(dag: Dag, nodes: Mapping[str, Node], each: tuple[str, ...] = ()) -> Dag:

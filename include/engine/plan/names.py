@@ -18,7 +18,7 @@ GROUP_ID_LENGTH = 200
 ASSET_LENGTH = 1500
 DISPLAY_NAME_LENGTH = 2000
 
-OUR_TASK_IDS = frozenset(("docs_catalog", "on_run_end", "on_run_start", "run_results"))
+OUR_TASK_IDS = frozenset(("check_dbt", "docs_catalog", "on_run_end", "on_run_start", "run_results"))
 """The tasks without a dot in their id. A task group has no dot in its id either."""
 
 _ID = re.compile(r"[\w.-]+")

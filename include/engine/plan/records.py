@@ -24,6 +24,9 @@ PUBLISH = "asset"
 START, END = HOOKS = ("on-run-start", "on-run-end")
 """The kinds of the tasks that run the project's hooks: before and after all others of the DAG."""
 
+CHECK = "check"
+"""The kind of the task that comes first where no hooks do: does dbt work, and the warehouse?"""
+
 
 class Options(NamedTuple):
     """The settings of the same names (settings.py), and the schedule of `dbt_dag`.

@@ -23,7 +23,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 from include.engine import settings
 from include.engine.manifest import find
 from include.engine.plan import cache
-from include.engine.plan.records import Task
+from include.engine.plan.records import CHECK, Task
 from include.engine.run import failures, one_run, params, results
 
 TASK_ID = "run_results"
@@ -120,7 +120,11 @@ def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]
     )
     folder = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
     start = one_run.first_start(records.values())
-    return summary(artifacts) | {"folder": folder, "paused": paused_dags(ti, config), **start}
+    stopped = [
+        task.id for task in planned if task.kind == CHECK and states.get(task.id) == "failed"
+    ]
+    short = summary(artifacts, stopped)
+    return short | {"folder": folder, "paused": paused_dags(ti, config), **start}
 
 
 def paused_dags(ti: Any, config: settings.Settings) -> dict[str, int]:
@@ -202,15 +206,16 @@ def build_arguments(entered: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(artifacts: Results) -> dict[str, Any]:
+def summary(artifacts: Results, stopped: Iterable[str] = ()) -> dict[str, Any]:
     """The run in short: the worst status, the number of nodes by status, and dbt's message for
-    each failure and each warning.
+    each failure and each warning. `stopped` are tasks that failed and have no result of dbt.
     """
     every = [result for artifact in artifacts.values() for result in artifact["results"]]
     failed = [result for result in every if result["status"] in results.FAILED]
+    failed += [results.missing_result(task_id, "error", "Its log says why.") for task_id in stopped]
     warned = [result for result in every if result["status"] == "warn"]
     return {
-        "status": results.worst(result["status"] for result in every),
+        "status": results.worst(result["status"] for result in (*every, *failed)),
         "nodes": dict(Counter(result["status"] for result in every).most_common()),
         "failed": {result["unique_id"]: results.message(result) for result in failed},
         "warnings": {result["unique_id"]: results.message(result) for result in warned},

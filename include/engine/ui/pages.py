@@ -45,8 +45,8 @@ def task_page(raw: Json, catalog: Json, task: Task) -> TaskPage:
         tests = tuple(test(member(raw, unique_id)) for unique_id in task.nodes)
         tested = {parent for node_id in task.nodes for parent in parents(member(raw, node_id))}
         return TaskPage(task, (), tests, links(raw, tested))
-    # A task that only publishes executes nothing.
-    built = task.nodes or (task.node,)
+    # A task that only publishes executes nothing, and the one that comes first has no node.
+    built = task.nodes or filter(None, (task.node,))
     return TaskPage(task, tuple(node(raw, catalog, node_id) for node_id in built), (), ())
 
 
