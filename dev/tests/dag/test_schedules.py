@@ -76,6 +76,28 @@ def test_marts_by_assets_await_what_they_read_of_the_base_dag(read, dag):
     ]
 
 
+def test_a_dag_that_only_other_dags_of_the_project_start_begins_unpaused(read):
+    """It then runs as they do. What has a time of its own, or waits for a source, may run alone."""
+    said = {
+        "model.jaffle_shop.products": {"schedule": "assets", "dag": "follows"},
+        "model.jaffle_shop.orders": {"schedule": "@hourly or assets", "dag": "either"},
+        "model.jaffle_shop.daily_revenue": {"schedule": "@hourly"},
+        "model.jaffle_shop.stg_jaffle_shop__orders": {"schedule": "any asset", "dag": "loaded"},
+        "seed.jaffle_shop.raw_orders": {"schedule": "none", "dag": "by_hand"},
+    }
+    bag = read(said | {"source.jaffle_shop.jaffle_shop.orders": {"asset": "s3://raw/orders"}})
+    assert bag.import_errors == {}
+    assert {dag_id: dag.is_paused_upon_creation for dag_id, dag in bag.dags.items()} == {
+        "dbt_dag": None,
+        "dbt_dag__assets": False,
+        "dbt_dag__by_hand": None,
+        "dbt_dag__either": None,
+        "dbt_dag__follows": False,
+        "dbt_dag__hourly": None,
+        "dbt_dag__loaded": None,
+    }
+
+
 @pytest.mark.parametrize(
     ("schedule", "dag_id", "expected"),
     [

@@ -38,6 +38,16 @@ class DbtDag(NamedTuple):
     targets: tuple[str, ...]
     plan: Dag
 
+    @property
+    def is_paused_upon_creation(self) -> bool | None:
+        """False where only assets of this project's other DAGs start the DAG: it then runs as they
+        do. None for any other: whether it begins paused is a setting of Airflow.
+        """
+        builders = dict(self.plan.reads)
+        awaited = [builders.get(asset.unique_id) for asset in self.plan.awaits]
+        by_them_alone = awaited and all(awaited) and not self.plan.request.schedule.time
+        return False if by_them_alone else None
+
     def add_tasks(self, dag: DAG) -> operators.Tasks:
         """Adds an operator for each task of the plan to `dag`, and the params of a run."""
         config = settings.load()
