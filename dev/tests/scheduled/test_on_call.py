@@ -208,21 +208,33 @@ def text_of_page(api: Api) -> str:
 def test_a_new_dag_that_airflow_has_paused_is_named_by_the_dag_that_lost_its_models(
     api, at, project, environment
 ):
+    """One that only this DAG starts, by its assets, is not paused."""
+    (project / "models/follower.sql").write_text(
+        "{{ config(meta={'airflow': {'dag': 'follows', 'schedule': 'assets'}}) }} "
+        "select id from {{ ref('fine') }}"
+    )
     (project / "models/slow.sql").write_text(
         "{{ config(meta={'airflow': {'dag': 'fresh', 'schedule': '@daily'}}) }} select 1 as id"
     )
     rebuild(api, environment)
     deadline = time.monotonic() + 120
-    while "dbt_dag__fresh" not in {dag["dag_id"] for dag in api.dags()}:
+    while len(api.dags()) < 4:
         assert time.monotonic() < deadline, api.import_errors()
         time.sleep(0.5)
+    assert {dag["dag_id"] for dag in api.dags() if dag["is_paused"]} == {"dbt_dag__fresh"}
     assert triggered(api, "beside", select="fine") == "success"
-    assert xcom(api, "beside", "run_results")["paused"] == {"dbt_dag__fresh": 1}
+    assert xcom(api, "beside", "run_results")["paused"] == {"dbt_dag__fresh": 2}
     said = [line["event"] for line in log_of(at, "beside", "run_results")]
-    assert any("dbt_dag__fresh is paused: 1 tasks do not run" in line for line in said)
-    assert "<code>dbt_dag__fresh</code> is paused: its 1 tasks do not run." in text_of_page(api)
+    assert any("dbt_dag__fresh is paused: 2 tasks do not run" in line for line in said)
+    assert "<code>dbt_dag__fresh</code> is paused: its 2 tasks do not run." in text_of_page(api)
     (asset,) = api.call("GET", "/api/v2/assets?name_pattern=model.tiny.slow")["assets"]
     assert [task["dag_id"] for task in asset["producing_tasks"]] == ["dbt_dag__fresh"]
+    follower = Api(api.port, "dbt_dag__follows")
+    follower.token = api.token
+    while not (started := api.call("GET", "/api/v2/dags/dbt_dag__follows/dagRuns")["dag_runs"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert ended(follower, started[0]["dag_run_id"]) == "success"
     api.unpause("dbt_dag__fresh")
     assert triggered(api, "after", select="fine") == "success"
     assert xcom(api, "after", "run_results")["paused"] == {}
