@@ -4,11 +4,21 @@ One DAG for each schedule of the dbt project: `dbt_dag`, and `dbt_dag__<name>` f
 schedule in dbt's YAML. docs/dag-file.md shows what people change here, each in a line.
 """
 
+import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from airflow.sdk import DAG
 
-from include.engine.dag.build import dbt_dags
+# A Git bundle has a folder for each version: the engine of a version is the one beside this file.
+root = Path(__file__).resolve().parents[1]
+imported = map(Path, getattr(sys.modules.get("include"), "__path__", ()))
+if (root / "include/engine").is_dir() and root / "include" not in [p.resolve() for p in imported]:
+    sys.path.insert(0, str(root))
+    for name in [name for name in sys.modules if name.split(".")[0] == "include"]:
+        del sys.modules[name]
+
+from include.engine.dag.build import dbt_dags  # noqa: E402
 
 for dbt in dbt_dags(schedule="@daily"):
     dag = DAG(
