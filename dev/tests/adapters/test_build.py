@@ -270,3 +270,10 @@ def test_a_dbt_that_cannot_run_hooks_alone_is_named_before_a_task_has_to(shop, t
     assert "cannot run" not in shop.build()
     assert notice not in shop.build(**other, DBT_WARM="false")
     assert notice not in shop.build(**other, DBT_HOOKS_WITH_EACH="shop")
+
+
+def test_a_project_that_writes_no_json_has_a_manifest(shop):
+    flags = "flags: {send_anonymous_usage_stats: false, write_json: false}\n"
+    shop.write({"dbt_project.yml": f"name: shop\nprofile: shop\n{flags}"})
+    shop.build()
+    assert shop.compiled() == {"model.shop.a": "select 1 as id"}

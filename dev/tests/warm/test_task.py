@@ -11,7 +11,9 @@ import threading
 import pytest
 from cryptography.fernet import Fernet
 
+from include.engine import settings
 from include.engine.run import shared_manifests
+from include.engine.run.environment import local_paths
 from include.engine.run.process import DbtProcess, parse_command, shell_command
 from include.engine.warm import client
 
@@ -215,3 +217,15 @@ def test_words_of_a_plain_command(argv):
 )
 def test_a_shell_is_for_all_else(text):
     assert parse_command(text) == []
+
+
+def test_a_task_has_results_though_the_project_writes_no_json(warm, project):
+    file = project / "dbt_project.yml"
+    file.write_text(file.read_text().replace("flags: {", "flags: {write_json: false, "))
+    given = local_paths(settings.load(), project, os.environ["PATH"])
+    variables = {"DBT_WRITE_JSON": given["DBT_WRITE_JSON"]}
+    without = warm.run(project, "run", "--select", "one")
+    assert (without.code, (without.target / "run_results.json").exists()) == (0, False)
+    done = warm.run(project, "run", "--select", "one", **variables)
+    found = {r["unique_id"]: r["status"] for r in done.artifact("run_results.json")["results"]}
+    assert found == {"operation.shop.shop-on-run-start-0": "success", "model.shop.one": "success"}

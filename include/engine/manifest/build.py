@@ -89,6 +89,7 @@ def make_builder(config: settings.Settings, environ: Mapping[str, str], folder: 
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
         "DBT_USE_COLORS": "false",
         **environ,
+        "DBT_WRITE_JSON": "true",
     }
     try:
         profile = project_profile(config, shared)

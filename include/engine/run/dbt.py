@@ -21,7 +21,10 @@ from include.engine.run.environment import dbt_environment, require_dbt
 
 FOLDER = settings.ROOT / ".dbt" / "by-hand"
 # What only serves a task, which reads dbt's log and runs one node.
-FOR_TASKS = ("DBT_POPULATE_CACHE", "DBT_LOG_LEVEL_FILE", "DBT_USE_COLORS", "DBT_USE_COLORS_FILE")
+FOR_TASKS = (
+    *("DBT_POPULATE_CACHE", "DBT_LOG_LEVEL_FILE", "DBT_WRITE_JSON"),
+    *("DBT_USE_COLORS", "DBT_USE_COLORS_FILE"),
+)
 
 
 def main(argv: Sequence[str]) -> NoReturn:

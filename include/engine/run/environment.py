@@ -92,6 +92,8 @@ def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str,
         "DBT_LOG_PATH": str(folder / "logs"),
         # Of the file only errors are read (run/failures.py); all else is a tenth of a command.
         "DBT_LOG_LEVEL_FILE": "error",
+        # The results are read from a file, whatever the project's flags say.
+        "DBT_WRITE_JSON": "true",
         "DBT_USE_COLORS": "false",
         "DBT_USE_COLORS_FILE": "false",
     }
