@@ -344,6 +344,27 @@ LIBRARY_START = node("operation.library.library-on-run-start-0")
 END = node("operation.shop.shop-on-run-end-0", "model.shop.a")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ({"name": "x", "uri": "s3://a"}, {"name": "x", "uri": "s3://b"}, "the name 'x'"),
+        ({"name": "x", "uri": "s3://a"}, {"name": "y", "uri": "s3://a"}, "the uri 's3://a'"),
+        ({"name": "model.shop.c", "uri": "s3://a"}, None, "the name 'model.shop.c'"),
+    ],
+)
+def test_assets_that_airflow_would_switch_off_are_named(one, other, words):
+    """Two nodes may have one asset, if it is the same one."""
+    b = node("model.shop.b", airflow={"asset": one})
+    c = node("model.shop.c", airflow={"asset": other} if other else {})
+    with pytest.raises(ManifestError) as error:
+        dags(b, c)
+    assert str(error.value) == (
+        f"model.shop.b and model.shop.c have assets with {words}, which differ otherwise: give "
+        "both the same name and uri, or none in common (meta.airflow.asset)."
+    )
+    assert list(dags(b, replace(c, airflow={"asset": one}))) == ["dbt_dag"]
+
+
 def test_hooks_come_before_and_after_all_others_of_each_dag():
     """Once in each: those of the project and of its packages, whatever they read."""
     b = node("model.shop.b", "model.shop.a", **WEEKLY)

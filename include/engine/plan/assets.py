@@ -10,12 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from include.engine.manifest.records import Node
+from include.engine.manifest.records import ManifestError, Node
 from include.engine.plan import schedules, tasks
 from include.engine.plan.records import PUBLISH, Asset, Task
 
 REFRESHED = frozenset(("function", "model", "seed", "snapshot", "source"))
 """The resource types that hold data of their own: each such node is an asset."""
+
+PUBLISHED = REFRESHED | {"exposure"}
+"""The resource types with assets."""
 
 _BUILD_AND_ONE_TEST = 2
 """Tasks of a node that is built by one task and tested by one.
@@ -45,6 +48,24 @@ class Graph(NamedTuple):
     def outside(self, unique_id: str, dag_id: str) -> set[str]:
         """What `unique_id` reads that the DAG `dag_id` does not build."""
         return {node for node in self.read_by[unique_id] if self.dag_ids.get(node) != dag_id}
+
+
+def require_distinct_assets(graph: Graph) -> None:
+    """Raises ManifestError if two nodes give one name to two URIs, or one URI to two names.
+
+    Airflow switches off one of two such assets, and each task that has it then fails.
+    """
+    published = (key for key, node in graph.nodes.items() if node.resource_type in PUBLISHED)
+    first: dict[tuple[str, str], Asset] = {}
+    for asset in graph.assets(published):
+        for kind, value in (("name", asset.name), ("uri", asset.uri)):
+            other = first.setdefault((kind, value), asset)
+            if (other.name, other.uri) != (asset.name, asset.uri):
+                raise ManifestError(
+                    f"{other.unique_id} and {asset.unique_id} have assets with the {kind} "
+                    f"{value!r}, which differ otherwise: give both the same name and uri, or none "
+                    "in common (meta.airflow.asset)."
+                )
 
 
 def nearest_refreshed(nodes: Mapping[str, Node]) -> dict[str, set[str]]:

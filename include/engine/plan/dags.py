@@ -44,6 +44,7 @@ def plan_dags(manifest: Manifest, options: Options) -> tuple[Dag, ...]:
     read_by = assets.nearest_refreshed(manifest.nodes)
     dag_ids, requests = assign_dags(manifest, planned, read_by, default)
     graph = Graph(manifest.project, manifest.nodes, read_by, dag_ids)
+    assets.require_distinct_assets(graph)
     members: dict[str, list[Task]] = defaultdict(list)
     for dag_id, task in tasks_by_dag(planned, graph):
         members[dag_id].append(task)
