@@ -179,6 +179,7 @@ def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run
         *(
             "run.environment",
             "run.masking",
+            "run.one_run",
             "run.operator",
             "run.params",
             "run.process",
