@@ -11,16 +11,16 @@ RUN uv venv .dbt/venv && \
     find .dbt/venv/lib -type d -name tests -path '*/site-packages/*' -not -path '*/dbt/*' -prune -exec rm -r {} +
 
 # `dbt compile` needs no database. Its output lies outside dags/, plugins/, include/ and tests/, because
-# `astro dev start` mounts the host's folders over those four.
-COPY --chown=astro:0 include/__init__.py include/
-COPY --chown=astro:0 include/engine include/engine
-COPY --chown=astro:0 include/dbt include/dbt
-RUN python -m include.engine.manifest.build && mkdir .dbt/shared
+# `astro dev start` mounts the host's folders over those four. Without include/dbt there is nothing to
+# compile: `astro dbt deploy` brings the project, with its manifest.
+COPY --chown=astro:0 include include
+RUN if [ -e include/dbt ]; then python -m include.engine.manifest.build; fi && mkdir -p .dbt/shared
 
 FROM astrocrpublic.azurecr.io/runtime:3.3-8
 COPY --from=dbt --chown=astro:0 /usr/local/airflow/.dbt .dbt
-# This copy holds the packages that `dbt deps` installed, if dbt_project.yml names no other folder.
-COPY --from=dbt --chown=astro:0 /usr/local/airflow/include/dbt include/dbt
+# In this copy include/dbt has the packages that `dbt deps` installed, if dbt_project.yml names no other
+# folder for them.
+COPY --from=dbt --chown=astro:0 /usr/local/airflow/include include
 
 # When a task ends, Airflow's supervisor may still sleep for this many seconds (5 by default), and the
 # task keeps its slot of the executor. Short tasks become slow. The second setting keeps the patience

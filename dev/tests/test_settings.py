@@ -52,3 +52,31 @@ def test_nothing_else_reads_the_environment():
         f"include/engine/{name}.py"
         for name in ("settings", "run/dbt", "run/environment", "manifest/build")
     }
+
+
+def deploy(root: Path, name: str) -> Path:
+    """A dbt project where `astro dbt deploy` puts it."""
+    folder = root / "dbt" / name
+    folder.mkdir(parents=True)
+    (folder / "dbt_project.yml").touch()
+    return folder
+
+
+def test_a_deployed_project_is_taken_where_the_default_folder_has_none(tmp_path):
+    (tmp_path / "dbt" / "no_project").mkdir(parents=True)
+    assert load({}, tmp_path).project_dir == tmp_path / "include/dbt"
+    shop = deploy(tmp_path, "shop")
+    found = load({}, tmp_path)
+    assert (found.project_dir, found.profiles_dir) == (shop, shop)
+    (tmp_path / "include/dbt").mkdir(parents=True)
+    assert load({}, tmp_path).project_dir == tmp_path / "include/dbt"
+
+
+def test_of_several_deployed_projects_the_setting_has_to_name_one(tmp_path):
+    shop = deploy(tmp_path, "shop")
+    deploy(tmp_path, "bank")
+    with pytest.raises(SettingsError) as error:
+        load({}, tmp_path)
+    message = "DBT_PROJECT_DIR has to name one of these dbt projects: dbt/bank, dbt/shop"
+    assert str(error.value) == message
+    assert load({"DBT_PROJECT_DIR": "dbt/shop"}, tmp_path).project_dir == shop

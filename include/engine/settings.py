@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
+INCLUDED = "./include/dbt"
+# Below it `astro dbt deploy` mounts a dbt project that has a repository of its own.
+DEPLOYED = "dbt"
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -102,6 +106,23 @@ def _path(variable: str, text: str, root: Path) -> Path:
     return root / text
 
 
+def _project(variable: str, text: str, root: Path) -> Path:
+    """A path. Where nothing is at the default one, that of the project that was deployed apart."""
+    folder = root / text
+    if text != INCLUDED or folder.exists():
+        return folder
+    deployed = sorted(file.parent for file in (root / DEPLOYED).glob("*/dbt_project.yml"))
+    if len(deployed) > 1:
+        names = ", ".join(f"{DEPLOYED}/{found.name}" for found in deployed)
+        raise SettingsError(f"{variable} has to name one of these dbt projects: {names}")
+    return deployed[0] if deployed else folder
+
+
+def is_deployed(project: Path) -> bool:
+    """Is it a dbt project that `astro dbt deploy` has put there?"""
+    return project.parent == ROOT / DEPLOYED
+
+
 def _paths(variable: str, text: str, root: Path) -> tuple[Path, ...]:
     return tuple(root / part.strip() for part in text.split(",") if part.strip())
 
@@ -156,13 +177,14 @@ class Setting(NamedTuple):
 TABLE: Mapping[str, Setting] = {
     "project_dir": Setting(
         "DBT_PROJECT_DIR",
-        _path,
-        "./include/dbt",
-        "the dbt project: the folder of `dbt_project.yml`",
+        _project,
+        INCLUDED,
+        "the dbt project: the folder of `dbt_project.yml`; if there is none, the project that "
+        "`astro dbt deploy` put into `dbt/`",
     ),
     "profiles_dir": Setting(
         "DBT_PROFILES_DIR",
-        _path,
+        _project,
         "$DBT_PROJECT_DIR",
         "the folder of `profiles.yml`, if there is one",
     ),

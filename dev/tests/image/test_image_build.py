@@ -99,6 +99,30 @@ def test_an_image_is_built_without_the_dags_folder(another):
     assert "dags" not in found
 
 
+TASKS = """python -c "
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag('dags')
+print(bag.import_errors, *sorted(task for dag in bag.dags.values() for task in dag.task_ids))
+" | tail -1"""
+
+
+def test_a_project_of_astro_dbt_deploy_is_found_by_itself(project, another, tmp_path):
+    """The image has no dbt project. Astro mounts it, with what dbt made in it, for reading only."""
+    shop = tmp_path / "shop"
+    shutil.move(another.folder / "include/dbt", shop)
+    shutil.copy(sample.SOURCE / "profiles.yml", shop)  # for dbt by hand
+    another.build()
+    for folder in (tmp_path, shop):
+        folder.chmod(0o777)
+    place = f"{HOME}/dbt/shop"
+    parse = f"cd {place} && {HOME}/.dbt/venv/bin/dbt --quiet parse --log-path /tmp/logs"
+    another.in_image(parse, "--volume", f"{shop}:{place}")
+    found = another.in_image(TASKS, "--volume", f"{shop}:{place}:ro").stdout
+    assert found == project.in_image(TASKS).stdout
+    assert found.startswith("{} ")
+    assert " model.jaffle_shop.orders " in found
+
+
 def test_packages_of_dbt_lie_outside_the_folders_that_are_mounted(another):
     """The host's include/ lies over the image's, and the model of a package still runs."""
     # For dbt by hand, which has no Airflow connection here.

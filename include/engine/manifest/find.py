@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from include.engine.settings import Settings
+from include.engine.settings import Settings, is_deployed
 
 
 def find_manifest(config: Settings, may_be_old: bool = False) -> Path:
     """The local copy of the manifest at DBT_MANIFEST_URL if that is set, else the newest file of
-    DBT_MANIFEST and DBT_MORE_MANIFESTS.
+    DBT_MANIFEST, DBT_MORE_MANIFESTS and, if `astro dbt deploy` brought the project, its target/.
 
     `may_be_old` is for task processes: they take a copy that was compared a short while ago.
     """
@@ -20,7 +20,9 @@ def find_manifest(config: Settings, may_be_old: bool = False) -> Path:
         )
 
         return download.local_copy(config.manifest_url, may_be_old)
-    return newest_file([config.manifest, *config.more_manifests])
+    project = config.project_dir
+    deployed = [project / "target" / "manifest.json"] if is_deployed(project) else []
+    return newest_file([config.manifest, *config.more_manifests, *deployed])
 
 
 def newest_file(files: Iterable[Path]) -> Path:
