@@ -1,4 +1,5 @@
-"""dbt in Airflow's UI: its documentation site, and a page of every task and of each DAG.
+"""dbt in Airflow's UI: its documentation site, and a page of every task and of each DAG. A run that
+is marked as failed there leaves its results.
 
 https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/plugins.html
 Airflow imports this file in every task process, too: what the pages need (engine/ui) is imported
@@ -10,7 +11,9 @@ from __future__ import annotations
 import sys
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
+from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/dbt"
@@ -25,13 +28,34 @@ class Pages:
 
 @cache
 def app():
-    # Beside this file is the engine of the same version, also without a PYTHONPATH.
-    root = str(Path(__file__).resolve().parents[1])
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    find_engine()
     from include.engine.ui.app import create
 
     return create()
+
+
+class Listener:
+    """Airflow calls it for each failed run. A run that ended by itself has written its results."""
+
+    @hookimpl
+    def on_dag_run_failed(self, dag_run, msg: str) -> None:
+        if "manually" in msg:
+            run = dag_run.dag_id, dag_run.run_id
+            Thread(target=write_results, args=run, daemon=True).start()
+
+
+def write_results(dag_id: str, run_id: str) -> None:
+    find_engine()
+    from include.engine.ui import given_up
+
+    given_up.write_results(dag_id, run_id)
+
+
+def find_engine() -> None:
+    """Beside this file is the engine of the same version, also without a PYTHONPATH."""
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in sys.path:
+        sys.path.insert(0, root)
 
 
 def view(name: str, destination: str, route: str, path: str) -> dict[str, str | bool]:
@@ -44,6 +68,7 @@ def view(name: str, destination: str, route: str, path: str) -> dict[str, str | 
 
 class DbtDocs(AirflowPlugin):
     name = "dbt_docs"
+    listeners = [Listener()]  # noqa: RUF012
     fastapi_apps = [{"name": "dbt", "url_prefix": PREFIX, "app": Pages()}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         view("dbt docs", "nav", "dbt-docs", "docs/") | {"nav_top_level": True},

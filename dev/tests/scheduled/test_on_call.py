@@ -6,6 +6,7 @@ A dbt project in two DAGs, run by Airflow's scheduler with the real dbt on a rea
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dev.tests import sample
-from dev.tests.scheduled.aftermath import last_words, published, results, states, tries
+from dev.tests.scheduled.aftermath import last_words, messages, published, results, states, tries
 from dev.tests.scheduled.installation import (
     CLEAN,
     clear,
@@ -161,9 +162,11 @@ def test_a_model_that_is_marked_as_success_is_no_error_in_the_results(api, proje
     assert ended(api, "marked") == "success"
     assert set(ran(api, "marked").values()) == {"success"}
     assert results(runs, "marked") == {"model.tiny.data": "success", "model.tiny.below": "success"}
+    assert messages(runs, "marked")["model.tiny.data"] == "Marked as success in Airflow."
 
 
-def test_a_run_that_is_marked_as_failed_leaves_results_when_its_last_task_is_cleared(api, runs):
+def test_a_run_that_is_marked_as_failed_leaves_its_results(api, runs):
+    """The API server writes them, or the last task, when a person clears it."""
     path = f"/api/v2/dags/{api.dag_id}/dagRuns"
     conf = {"select": "fine slow"}
     api.call("POST", path, {"dag_run_id": "given_up", "logical_date": None, "conf": conf})
@@ -176,13 +179,24 @@ def test_a_run_that_is_marked_as_failed_leaves_results_when_its_last_task_is_cle
         time.sleep(0.5)
     api.end_run("given_up")
     assert ended(api, "given_up") == "failed"
+    left = {"model.tiny.fine": "success", "model.tiny.slow": "error"}
+    folder = runs / "dag_id=dbt_dag" / "run_id=given_up"
+    deadline = time.monotonic() + 60
+    while not (folder / "manifest.json").exists():  # the last file that is written
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert results(runs, "given_up") == left
+    lost = "The task model.tiny.slow ended without a result of dbt; its log says why."
+    assert messages(runs, "given_up")["model.tiny.slow"] == lost
+    shutil.rmtree(folder)
     assert clear(api, "given_up", "run_results") == "failed"
     assert ran(api, "given_up") == {
+        "check_dbt": "success",
         "model.tiny.fine": "success",
         "model.tiny.slow": "failed",
         "run_results": "failed",
     }
-    assert results(runs, "given_up") == {"model.tiny.fine": "success", "model.tiny.slow": "error"}
+    assert results(runs, "given_up") == left
 
 
 def rebuild(api: Api, environment: dict[str, str]) -> None:
