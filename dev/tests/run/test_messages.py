@@ -12,12 +12,15 @@ PAGE = (settings.ROOT / "docs" / "failures-and-alerts.md").read_text()
 TABLE = PAGE.split("| you see | it means | do this |\n|---|---|---|\n")[1].split("\n\n")[0]
 ROWS = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in TABLE.splitlines()]
 
-# Texts that are written over several lines are one text to Python.
-CODE = re.sub(
-    r'"\s*\n\s*f?"',
-    "",
-    "\n".join(file.read_text() for file in (settings.ROOT / "include" / "engine").rglob("*.py")),
-)
+
+def texts(folder: str) -> str:
+    """The code in the folder; a text that is written over several lines is one to Python."""
+    files = sorted((settings.ROOT / folder).rglob("*.py"))
+    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(file.read_text() for file in files))
+
+
+CODE = texts("include/engine")
+RUNS = texts("dev/tests/scheduled")
 VERBS = re.findall(r"^([a-z-]+):", (settings.ROOT / "Makefile").read_text(), re.M)
 
 
@@ -28,8 +31,17 @@ def test_each_row_says_what_it_means_and_what_to_do():
 
 @pytest.mark.parametrize("message", [row[0] for row in ROWS])
 def test_each_message_is_written_by_the_code(message):
-    parts = [part.strip() for part in re.search("`(.+?)`", message)[1].split("…")]
-    assert [part for part in parts if part not in CODE] == []
+    assert [part for part in parts(message) if part not in CODE] == []
+
+
+@pytest.mark.parametrize("message", [row[0] for row in ROWS])
+def test_each_message_is_expected_of_a_run_by_airflows_scheduler(message):
+    assert [part for part in parts(message) if part not in RUNS] == []
+
+
+def parts(message: str) -> list[str]:
+    """What is between the dots in the first code on the page."""
+    return [part.strip() for part in re.search("`(.+?)`", message)[1].split("…")]
 
 
 def test_each_command_is_a_verb_of_the_makefile():
