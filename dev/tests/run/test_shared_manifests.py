@@ -68,8 +68,8 @@ def test_what_one_machine_parsed_another_one_has(place, tmp_path):
 
 def test_store_that_is_no_file_system():
     """As `s3://`: what is there is listed, read, written and removed by its client alone."""
-    attach("memory", fs=MemoryFileSystem())
-    place = "memory://bucket/parsed"
+    attach("memory", "apart", fs=MemoryFileSystem())  # not the one of other tests
+    place = "memory://apart@bucket/parsed"
     for i in range(store.KEPT + 1):
         parsed(place, f"{i:x}")
         shared_manifests.publish(place)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from include.engine.manifest.records import ManifestError
-
 POD = "pod_override"
 
 
@@ -26,6 +24,8 @@ def executor_config(task_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return {**given, POD: PodGenerator.deserialize_model_dict(given[POD])}
     except (ValueError, TypeError, AttributeError) as error:
+        from include.engine.manifest.records import ManifestError  # most task processes need none
+
         raise ManifestError(
             f"{task_id}: meta.airflow.executor_config.{POD} is no pod of Kubernetes: {error}"
         ) from None
