@@ -9,6 +9,7 @@ PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 RUN_OPTIONS = $(if $(DAG),--dag="$$DAG") $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(SELECT),--select="$$SELECT") \
 	$(if $(EXCLUDE),--exclude="$$EXCLUDE") $(if $(VARS),--vars="$$VARS") $(if $(filter-out 0 false no,$(FULL_REFRESH)),--full-refresh)
 PROJECTS := 24
+DBT := 1.10
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
@@ -30,7 +31,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-warm test-scheduled test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv kubernetes-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-dbt test-warm test-scheduled test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -69,6 +70,10 @@ test-quick: airflow-venv manifest ## the tests that need no database
 
 test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, and projects of many shapes, in environments of their own
 	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/adapters
+
+test-dbt: airflow-venv ## compare the plan with `dbt build` on another version of dbt (DBT=1.10 PROJECTS=4)
+	@for version in $(DBT); do sh scripts/python scripts/venv.py .airflow/dbt/$$version dev/dbt/$$version.txt && \
+		DBT_EXECUTABLE="$(CURDIR)/.airflow/dbt/$$version/bin/dbt" ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/oracle || exit 1; done
 
 test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
@@ -128,7 +133,7 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
 	@sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' dev/requirements-dev.txt | "$(FOUND_UV)" --directory dev \
 		$(COMPILE) --excludes /dev/stdin requirements-kubernetes.in -o requirements-kubernetes.txt
-	@for pins in dev/adapters/*.in; do echo dbt-core-experimental-parser | \
+	@for pins in dev/adapters/*.in dev/dbt/*.in; do echo dbt-core-experimental-parser | \
 		"$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin $$pins -o $${pins%in}txt || exit 1; done
 	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
 
