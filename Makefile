@@ -31,7 +31,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-dbt test-warm test-scheduled test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv kubernetes-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -66,10 +66,13 @@ test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and 
 
 test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
-	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes warm oracle image browser kubernetes adapters)
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes foreign warm oracle image browser kubernetes adapters)
 
 test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, and projects of many shapes, in environments of their own
 	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/adapters
+
+test-adopt: airflow-venv dbt-venv ## adopt and run projects of foreign shapes, and compare each with one `dbt build`
+	@$(PYTEST) dev/tests/foreign
 
 test-dbt: airflow-venv ## compare the plan with `dbt build` on another version of dbt (DBT=1.10 PROJECTS=4)
 	@for version in $(DBT); do sh scripts/python scripts/venv.py .airflow/dbt/$$version dev/dbt/$$version.txt && \
