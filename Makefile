@@ -31,7 +31,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv kubernetes-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-celery test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -40,8 +40,8 @@ help: ## list the verbs
 run: airflow-venv dbt-venv ## run the DAG once on a Postgres of its own, and show the results (SELECT=orders+ EXCLUDE= FULL_REFRESH=1 VARS='{"a": 1}' DAG=id TIMEOUT=seconds)
 	@$(LOCAL) run $(RUN_OPTIONS)
 
-up: airflow-venv dbt-venv ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above)
-	@$(LOCAL) up $(if $(PORT),--port $(PORT))
+up: airflow-venv dbt-venv $(if $(filter celery,$(EXECUTOR)),celery-venv) ## start Airflow, with its UI on http://localhost:8080 (PORT=9000: there, or above; EXECUTOR=celery WORKERS=2)
+	@$(LOCAL) up $(if $(PORT),--port $(PORT)) $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(WORKERS),--workers $(WORKERS))
 
 down: ## stop what `make up` started
 	@if [ -x $(AIRFLOW) ]; then $(LOCAL) down; else echo Nothing is running.; fi
@@ -66,7 +66,7 @@ test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and 
 
 test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
-	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes foreign warm oracle image browser kubernetes adapters)
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes foreign warm oracle image browser celery kubernetes adapters)
 
 test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, and projects of many shapes, in environments of their own
 	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/adapters
@@ -80,6 +80,9 @@ test-dbt: airflow-venv ## compare the plan with `dbt build` on another version o
 
 test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
+
+test-celery: airflow-venv dbt-venv celery-venv ## compare two Celery workers and Redis with the LocalExecutor (PROJECTS=10)
+	@CELERY_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/celery
 
 test-kubernetes: airflow-venv dbt-venv kubernetes-venv ## check the template of a task's pod, with Airflow's own generator
 	@PYTHONPATH="$$(echo "$(CURDIR)"/.airflow/kubernetes/lib/python*/site-packages)" $(PYTEST) dev/tests/kubernetes
@@ -134,8 +137,9 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@echo dbt-core-experimental-parser | "$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o requirements-dbt.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
-	@sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' dev/requirements-dev.txt | "$(FOUND_UV)" --directory dev \
-		$(COMPILE) --excludes /dev/stdin requirements-kubernetes.in -o requirements-kubernetes.txt
+	@for name in celery kubernetes; do \
+		{ sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' dev/requirements-dev.txt; echo valkey; } | "$(FOUND_UV)" --directory dev \
+		$(COMPILE) --excludes /dev/stdin requirements-$$name.in -o requirements-$$name.txt || exit 1; done
 	@for pins in dev/adapters/*.in dev/dbt/*.in; do echo dbt-core-experimental-parser | \
 		"$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin $$pins -o $${pins%in}txt || exit 1; done
 	@sh scripts/python dev/check_wheels.py --uv "$(FOUND_UV)"
@@ -160,6 +164,9 @@ peers-venv: airflow-venv
 
 browser-venv:
 	@sh scripts/python scripts/venv.py .airflow/browser dev/requirements-browser.txt
+
+celery-venv:
+	@sh scripts/python scripts/venv.py .airflow/celery dev/requirements-celery.txt --used-by .airflow/run
 
 kubernetes-venv:
 	@sh scripts/python scripts/venv.py .airflow/kubernetes dev/requirements-kubernetes.txt

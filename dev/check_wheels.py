@@ -24,6 +24,7 @@ PINS = (
     "requirements-dbt.txt",
     "dev/requirements-dev.txt",
     "dev/requirements-browser.txt",
+    "dev/requirements-celery.txt",
     "dev/requirements-kubernetes.txt",
     "dev/requirements-uv.txt",
     *sorted(

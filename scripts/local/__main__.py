@@ -39,7 +39,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
     up = verb.add_parser("up", help=verbs.up.__doc__)
     up.add_argument("--port", type=int, default=8080, help="the first port to try (8080)")
-    up.set_defaults(act=lambda options, paths: verbs.up(paths, options.port))
+    up.add_argument(
+        "--executor", choices=("local", "celery"), default="local", help="who runs tasks"
+    )
+    up.add_argument("--workers", type=int, default=2, help="how many Celery workers (2)")
+    up.set_defaults(act=lambda options, paths: verbs.up(paths, options.port, workers(options)))
 
     down = verb.add_parser("down", help=verbs.down.__doc__)
     down.set_defaults(act=lambda _, paths: verbs.down(paths))
@@ -55,6 +59,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     psql.add_argument("--sql", help="a statement to execute, instead of asking for them")
     psql.set_defaults(act=lambda options, paths: verbs.psql(paths, options.sql))
     return parser.parse_args(argv)
+
+
+def workers(options: argparse.Namespace) -> int:
+    """The number of Celery workers: 0 for the LocalExecutor. Raises LocalError."""
+    if options.executor == "local":
+        return 0
+    if options.workers < 1:
+        raise LocalError(f"WORKERS is {options.workers}; it takes 1 or more")
+    return options.workers
 
 
 def params(options: argparse.Namespace) -> dict[str, object]:

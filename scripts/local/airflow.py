@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts.local import logs, postgres, processes, report
+from scripts.local import celery, logs, postgres, processes, report
 from scripts.local.api import Api
 from scripts.local.paths import LocalError, Paths
 
@@ -97,8 +97,10 @@ def end_unfinished_runs(paths: Paths, keys: Mapping[str, str]) -> int:
         return ask.rowcount
 
 
-def start(paths: Paths, api: Api, environment: Mapping[str, str], verb: str) -> None:
-    """Start the services and wait until they are healthy.
+def start(
+    paths: Paths, api: Api, environment: Mapping[str, str], verb: str, workers: int = 0
+) -> None:
+    """Start the services and that many Celery workers, and wait until they are healthy.
 
     Raises LocalError, with the end of its log, if one of them stops.
     """
@@ -108,9 +110,18 @@ def start(paths: Paths, api: Api, environment: Mapping[str, str], verb: str) -> 
         names.remove(SCHEDULER)
         _spawn(paths, names, environment, verb, api.port)
         _wait(paths, names, api.answers)
+        _start_workers(paths, environment, verb, celery.worker_names(workers))
         names = [SCHEDULER]
     _spawn(paths, names, environment, verb, api.port)
     wait_until_healthy(paths, api, verb)
+
+
+def _start_workers(
+    paths: Paths, environment: Mapping[str, str], verb: str, names: list[str]
+) -> None:
+    for name in names:
+        celery.spawn_worker(paths, environment, verb, name)
+    _wait(paths, names, lambda: celery.ready(paths, names))
 
 
 def _spawn(
@@ -122,9 +133,10 @@ def _spawn(
 
 
 def stop(paths: Paths) -> None:
-    """Stop the services that are running, the API server last: the others report to it."""
-    records = [record for record in processes.recorded(paths) if record.name in SERVICES["up"]]
-    processes.stop(paths, [record for record in records if record.name != API_SERVER])
+    """Stop the services that are running, and last the two that the others report to."""
+    records = [record for record in processes.recorded(paths) if record.name != postgres.NAME]
+    last = (API_SERVER, celery.BROKER)
+    processes.stop(paths, [record for record in records if record.name not in last])
     processes.stop(paths, records)
 
 

@@ -63,6 +63,18 @@ class Paths:
         return self.sockets / "postgres"
 
     @property
+    def broker_socket(self) -> Path:
+        return self.sockets / "redis.sock"
+
+    @property
+    def broker_data(self) -> Path:
+        return self.state / "redis"
+
+    def worker(self, name: str) -> Path:
+        """The folder of a Celery worker."""
+        return self.state / "workers" / name
+
+    @property
     def warm(self) -> Path:
         """The folder of the socket of the warm dbt (include/engine/warm)."""
         return self.sockets / "warm"

@@ -14,9 +14,14 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 
 from include.engine import settings
-from scripts.local import airflow, follow, manifest, ports, postgres, processes
+from scripts.local import airflow, celery, follow, manifest, ports, postgres, processes
 from scripts.local.api import DAG_ID, Api
-from scripts.local.environment import airflow_environment, load_secrets, standalone_environment
+from scripts.local.environment import (
+    airflow_environment,
+    load_secrets,
+    metadata_url,
+    standalone_environment,
+)
 from scripts.local.paths import LocalError, Paths
 
 
@@ -47,15 +52,18 @@ def run(
     return _run_once(paths, api, since, "up", timeout, params)
 
 
-def up(paths: Paths, first_port: int) -> int:
-    """Start Airflow, switch its DAGs on, and leave it running. Returns 0."""
+def up(paths: Paths, first_port: int, workers: int = 0) -> int:
+    """Start Airflow, switch its DAGs on, and leave it running. Returns 0.
+
+    With `workers`, that many Celery workers run the tasks, else Airflow's LocalExecutor.
+    """
     with processes.only_one(paths, "up"):
         port = airflow.running(paths, "up")
         if port is not None:
             say(f"Airflow is running already: http://localhost:{port}")
             return 0
         try:
-            api, since = _start(paths, "up", first_port)
+            api, since = _start(paths, "up", first_port, workers=workers)
             dag_ids = _parsed_dags(paths, api, since, "up")
             api.unpause(*dag_ids)
         except BaseException:
@@ -65,6 +73,8 @@ def up(paths: Paths, first_port: int) -> int:
     if api.port != first_port:
         say(f"Port {first_port} is in use, so it is {api.port}.")
     say(f"Airflow: http://localhost:{api.port} (no login). Switched on: {', '.join(dag_ids)}.")
+    if workers:
+        say(f"Celery:  {', '.join(celery.worker_names(workers))}")
     say(f"Logs:    {paths.display(paths.logs)}")
     say("Stop it: make down")
     return 0
@@ -147,7 +157,9 @@ def _postgres(paths: Paths, keys: Mapping[str, str], verb: str) -> Iterator[None
                 postgres.stop(paths)
 
 
-def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tuple[Api, datetime]:
+def _start(
+    paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID, workers: int = 0
+) -> tuple[Api, datetime]:
     """Start Postgres and Airflow's services, and wait until they are healthy.
 
     Returns Airflow's API, and a time before this Airflow read a DAG file.
@@ -161,13 +173,16 @@ def _start(paths: Paths, verb: str, first_port: int, dag_id: str = DAG_ID) -> tu
     _step("Postgres", lambda: postgres.start(paths, keys, verb))
     port = ports.free_port(first_port)
     environment = airflow_environment(os.environ, paths, keys, port, verb, os.cpu_count() or 2)
+    if workers:
+        environment = celery.environment(environment, paths, metadata_url(paths, keys), workers)
+        _step("Redis", lambda: celery.start_broker(paths, verb))
     if os.environ.get("AIRFLOW_CONN_WAREHOUSE"):
         say("==> The warehouse is the one in AIRFLOW_CONN_WAREHOUSE")
     if not airflow.is_migrated(paths, keys):
         _step("Airflow's metadata database", lambda: airflow.migrate(paths, keys, environment))
     airflow.end_unfinished_runs(paths, keys)
     api, since = Api(port, dag_id), datetime.now(timezone.utc)
-    _step("Airflow", lambda: airflow.start(paths, api, environment, verb))
+    _step("Airflow", lambda: airflow.start(paths, api, environment, verb, workers))
     return api, since
 
 

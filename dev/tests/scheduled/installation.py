@@ -106,10 +106,11 @@ def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str]:
     return process.returncode, output
 
 
-def up(at: Paths, environment: Mapping[str, str]) -> tuple[Api, str]:
-    """Airflow, as `make up` starts it, and what that printed."""
+def up(at: Paths, environment: Mapping[str, str], *options: str) -> tuple[Api, str]:
+    """Airflow, as `make up` starts it with these options, and what that printed."""
     port = str(free_port(0))  # two test runs on one machine would both find 9200 free
-    code, output = finish(start("up", "--port", port, at=at, environment=environment))
+    command = start("up", "--port", port, *options, at=at, environment=environment)
+    code, output = finish(command)
     assert code == 0, output
     found = Api(int(output.split("http://localhost:", 1)[1].split()[0]))
     found.log_in()

@@ -33,6 +33,7 @@ ASKED = (
     "requirements-dbt",
     "dev/requirements-dev",
     "dev/requirements-browser",
+    "dev/requirements-celery",
     "dev/requirements-kubernetes",
 )
 
@@ -195,6 +196,7 @@ def test_every_verb_has_a_line_of_help():
         "dbt-venv",
         "peers-venv",
         "browser-venv",
+        "celery-venv",
         "kubernetes-venv",
         "own-uv",
     }
