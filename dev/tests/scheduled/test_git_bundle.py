@@ -41,6 +41,7 @@ def repository(tmp_path_factory) -> Path:
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(settings.ROOT / "include/engine", folder / "include/engine", ignore=without)
     shutil.copy(settings.ROOT / "include/__init__.py", folder / "include")
+    shutil.copy(settings.ROOT / ".airflowignore", folder)
     (folder / "dags").mkdir()
     text = (settings.ROOT / "dags/dbt_dag.py").read_text()
     (folder / "dags/dbt_dag.py").write_text(text + OF_THE_ENGINE)
@@ -60,7 +61,7 @@ def commit(repository: Path, version: str, models: dict[str, str]) -> str:
         stdout=subprocess.PIPE,
         check=True,
     )
-    git(repository, "add", "--all", "--force", "dags", "include", ".dbt/manifest")
+    git(repository, "add", "--all", "--force", ".airflowignore", "dags", "include", ".dbt/manifest")
     git(repository, "commit", "--quiet", "--message", version)
     return git(repository, "rev-parse", "HEAD")
 
