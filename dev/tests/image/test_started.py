@@ -181,12 +181,13 @@ def test_a_warehouse_that_is_down_at_the_start_of_a_run_and_comes_up_is_waited_f
     slow.compose("kill", "warehouse")
     try:
         run = slow.trigger()
-        retried = lambda: slow.states(run)[SLOW][0] == "up_for_retry"  # noqa: E731
+        retried = lambda: slow.states(run)["check_dbt"][0] == "up_for_retry"  # noqa: E731
         eventually(retried, 120, lambda: slow.states(run))
     finally:
         slow.compose("start", "warehouse")
     assert slow.finished(run) == "success"
-    assert slow.states(run)[SLOW][1] > 1
+    assert slow.states(run)["check_dbt"][1] > 1
+    assert slow.states(run)[SLOW] == ("success", 1)
 
 
 def test_a_warehouse_that_is_restarted_in_the_middle_of_a_model_costs_a_retry(slow):
