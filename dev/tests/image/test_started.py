@@ -208,8 +208,11 @@ def tried(project: Project, **environ: str) -> str:
 
 
 def test_a_full_disk_fails_the_task_with_its_reason_and_leaves_nothing_behind(slow):
-    """The target folder lies in a small file system of the container that is full."""
-    slow.execute("scheduler", "sh", "-c", "cat /dev/zero >/var/tmp/all 2>/dev/null; true")
+    """The target folder lies in a file system of 64 kB, which has room for one file of a page.
+
+    In one without any room Python would choose another folder.
+    """
+    slow.execute("scheduler", "sh", "-c", "head -c 61440 /dev/zero >/var/tmp/all")
     assert "No space left on device" in tried(slow, TMPDIR="/var/tmp")
     assert slow.execute("scheduler", "ls", "-A", "/var/tmp").stdout == "all\n"
 
