@@ -123,3 +123,27 @@ def test_clock_that_was_set_back(clock, settled):
     argv = [DBT.resolve().parent / "python", "-c", CLOCK, warm, str(clock)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout == f"{settled}\n"
+
+
+KEEP = """
+import parsing
+
+class Before:
+    def parsed(self, manifest):
+        raise FileNotFoundError(2, "No such file or directory", "models/gone.sql")
+
+parsing.keep(Before(), None, print)
+"""
+
+
+def test_a_file_that_vanishes_while_dbt_parses_costs_the_cache_and_not_the_command():
+    done = subprocess.run(
+        [DBT.resolve().parent / "python", "-c", KEEP],
+        cwd=ROOT / "include" / "engine" / "warm",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        "not_cached FileNotFoundError [Errno 2] No such file or directory: 'models/gone.sql'\n"
+    )

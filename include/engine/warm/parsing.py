@@ -102,11 +102,13 @@ def keep(before: manifest_cache.Before, manifest: Manifest, tell: Tell) -> None:
         graph = manifest_cache.link_graph(manifest)
         pickled = pickle.dumps((manifest, graph), pickle.HIGHEST_PROTOCOL)
         tell("parsed", (entry, pickled))
-        folder = store.chosen_folder(os.environ)
+    except Exception as error:
+        reason = "" if isinstance(error, manifest_cache.NotCacheable) else type(error).__name__
+        tell("not_cached", f"{reason} {error}".strip())
+        return
+    folder = store.chosen_folder(os.environ)
+    try:
         if folder and before.is_unchanged():
             store.save(folder, before.key, entry.asked, pickled)
     except (OSError, store.Unusable) as error:
         store.complain(folder, error)
-    except Exception as error:
-        reason = "" if isinstance(error, manifest_cache.NotCacheable) else type(error).__name__
-        tell("not_cached", f"{reason} {error}".strip())
