@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from include.engine import settings
+from dev.tests.foreign.compare import make_clone
 from scripts.copy_project import copy_project, links
 
 GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com")
@@ -37,18 +36,7 @@ def git(folder: Path, *arguments: str) -> None:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """The repository as it is now, committed, in a folder whose name has a space."""
-    folder = tmp_path_factory.mktemp("a clone")
-    listing = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(listing, cwd=settings.ROOT, check=True, capture_output=True, text=True)
-    for name in filter(None, names.stdout.split("\0")):
-        if (settings.ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(settings.ROOT / name, folder / name)
-    (folder / ".dbt" / "venv").symlink_to(settings.ROOT / ".dbt" / "venv")
-    git(folder, "init")
-    git(folder, "add", "--all")
-    git(folder, "commit", "-m", "Begin")
-    return folder
+    return make_clone(tmp_path_factory.mktemp("a clone"))
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +87,7 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
             f"profile    my_shop, {reason}",
             "packages   none",
             "nodes      1 model, 1 seed, 1 source",
-            "tasks      2, in Airflow",
+            "tasks      3, in Airflow",
             "to do",
             "  - env_var('REGION') has no default: export REGION=…, and ENV REGION=… in the "
             "Dockerfile",
