@@ -20,6 +20,7 @@ from scripts.local.paths import LocalError, Paths
 
 POLL_SECONDS = 1.0
 END_TRIES = 10
+SETTLED_POLLS = 2
 TABLES_SHOWN = 3
 EXAMPLE = "customers"  # the relation in the printed example, if the project has it
 
@@ -38,7 +39,7 @@ def run(paths: Paths, api: Api, verb: str, timeout: float, params: Mapping[str, 
     except BaseException:
         # The Airflow of make up would go on with this run.
         with processes.uninterrupted():
-            _end(api, run_id)
+            end(api, run_id)
         raise
     tasks = api.tasks(run_id)
     print("", *report.table(tasks), "", report.summary(tasks, time.monotonic() - began), sep="\n")
@@ -71,16 +72,24 @@ def _until_finished(paths: Paths, api: Api, run_id: str, verb: str, deadline: fl
         time.sleep(POLL_SECONDS)
 
 
-def _end(api: Api, run_id: str) -> None:
-    """Mark the run as failed. Airflow may refuse at first: while its scheduler begins with the run,
-    there can be a deadlock in the database, and it answers 500.
+def end(api: Api, run_id: str) -> None:
+    """Mark the run as failed, until it stays so.
+
+    The scheduler may be about to write this run's state. Then there can be a deadlock in the
+    database, and Airflow answers 500; or the scheduler finds that all tasks are skipped, which the
+    mark has done, and makes the run a success.
     """
     for _ in range(END_TRIES):
         with suppress(LocalError):
             api.end_run(run_id)
-            if api.run_state(run_id) == "failed":
+            if all(_is_failed_after_a_poll(api, run_id) for _ in range(SETTLED_POLLS)):
                 return
         time.sleep(POLL_SECONDS)
+
+
+def _is_failed_after_a_poll(api: Api, run_id: str) -> bool:
+    time.sleep(POLL_SECONDS)
+    return api.run_state(run_id) == "failed"
 
 
 def _news(

@@ -29,6 +29,7 @@ from dev.tests.scheduled.installation import (
 )
 from include.engine import settings
 from include.engine.run.summary import FINISHED
+from scripts.local import follow
 from scripts.local.api import Api
 
 COLUMNS = ",\n".join(f"  {number} as column_{number}" for number in range(1, 100))
@@ -177,7 +178,7 @@ def test_a_run_that_is_marked_as_failed_leaves_its_results(api, runs):
     }:
         assert time.monotonic() < deadline, api.tasks("given_up")
         time.sleep(0.5)
-    api.end_run("given_up")
+    follow.end(api, "given_up")
     assert ended(api, "given_up") == "failed"
     left = {"model.tiny.fine": "success", "model.tiny.slow": "error"}
     folder = runs / "dag_id=dbt_dag" / "run_id=given_up"

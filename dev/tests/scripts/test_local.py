@@ -415,28 +415,39 @@ def test_a_timestamp_is_read_by_every_python(text):
 # --- a run that is interrupted
 
 
-def test_an_interrupted_run_is_ended_though_airflow_refuses_at_first(at, monkeypatch):
-    """Its scheduler and its API server may be in each other's way in the database."""
+class Busy:
+    """An API whose run is interrupted; the scheduler is about to write this run's state.
 
-    class Busy:
-        """An API whose run is interrupted, and which refuses twice to end it."""
+    It refuses to end the run, as often as `refusals` says; then its scheduler overwrites the state,
+    as often as `overwrites` says.
+    """
 
-        state, refusals = "running", 2
+    def __init__(self, refusals: int, overwrites: int) -> None:
+        self.refusals, self.overwrites = refusals, overwrites
+        self.states = ["running"]
 
-        def trigger(self, _run_id):
-            raise KeyboardInterrupt
+    def trigger(self, _run_id):
+        raise KeyboardInterrupt
 
-        def end_run(self, _run_id):
-            if self.refusals:
-                self.refusals -= 1
-                raise LocalError("Airflow answered 500")
-            self.state = "failed"
+    def end_run(self, _run_id):
+        if self.refusals:
+            self.refusals -= 1
+            raise LocalError("Airflow answered 500")
+        self.states = ["failed"]
+        if self.overwrites:
+            self.overwrites -= 1
+            self.states = ["success", "failed"]
 
-        def run_state(self, _run_id):
-            return self.state
+    def run_state(self, _run_id):
+        return self.states.pop() if len(self.states) > 1 else self.states[0]
 
+
+@pytest.mark.parametrize(("refusals", "overwrites"), [(0, 0), (2, 0), (0, 2), (2, 2)])
+def test_an_interrupted_run_is_ended_though_the_scheduler_is_in_the_way(
+    at, monkeypatch, refusals, overwrites
+):
     monkeypatch.setattr(follow, "POLL_SECONDS", 0)
-    api = Busy()
+    api = Busy(refusals, overwrites)
     with pytest.raises(KeyboardInterrupt):
         follow.run(at, api, "up", 1, {})
-    assert (api.state, api.refusals) == ("failed", 0)
+    assert (api.states, api.refusals, api.overwrites) == (["failed"], 0, 0)
