@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import nodes
@@ -41,7 +41,8 @@ def main() -> int:
         profile = build.project_profile(config, os.environ)
         build.build(config, os.environ)
     except (BuildError, ProfileError) as error:
-        print(error, file=sys.stderr)
+        todo = to_do(missing_values(config))
+        print("\n".join((str(error), *todo)), file=sys.stderr)
         return 1
     print("\n".join(report(config, profile)))
     return 0
@@ -60,9 +61,7 @@ def report(config: settings.Settings, profile: Profile) -> Iterator[str]:
     yield f"nodes      {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}"
     yield f"tasks      {task_count(config)}, in Airflow"
     yield from hook_lines(config)
-    todo = list(left_to_do(config, project, profile, manifest))
-    yield "to do      nothing" if not todo else "to do"
-    yield from (f"  - {line}" for line in todo)
+    yield from to_do(left_to_do(config, manifest)) or ("to do      nothing",)
     yield "Run it with: make run"
 
 
@@ -90,18 +89,15 @@ def hook_lines(config: settings.Settings) -> Iterator[str]:
         yield f"hooks      with each command: {', '.join(sorted(each))} (docs/hooks.md)"
 
 
-def left_to_do(
-    config: settings.Settings, project: Project, profile: Profile, manifest: Mapping[str, Any]
-) -> Iterator[str]:
+def to_do(lines: Iterable[str]) -> list[str]:
+    """The lines below their heading; [] without any."""
+    items = [f"  - {line}" for line in lines]
+    return ["to do", *items] if items else []
+
+
+def left_to_do(config: settings.Settings, manifest: Mapping[str, Any]) -> Iterator[str]:
     """What a person has to look at, each with its command."""
-    calls = undefined_calls(config, project)
-    for name in sorted(calls["env_var"] - os.environ.keys()):
-        yield (
-            f"env_var('{name}') has no default: export {name}=…, and ENV {name}=… in the Dockerfile"
-        )
-    known = {*config.vars, *declared_variables(read_yaml(config.project_dir / PROJECT_FILE))}
-    for name in sorted(calls["var"] - known):
-        yield f"""var('{name}') has no value: export DBT_VARS='{{"{name}": …}}'"""
+    yield from missing_values(config)
     for relation in seeded_sources(manifest):
         yield f"the source {relation} is also a seed: ref() it, so that its readers wait for it"
     if (readers := time_readers(manifest)) and (why := time_refusal(config)):
@@ -114,6 +110,18 @@ def left_to_do(
             f"make run uses a Postgres of its own; for your warehouse: export "
             f"AIRFLOW_CONN_{config.connection.upper()}=… (docs/warehouses.md)"
         )
+
+
+def missing_values(config: settings.Settings) -> Iterator[str]:
+    """What the project reads and nothing here gives, each with the command that gives it."""
+    calls = undefined_calls(config)
+    for name in sorted(calls["env_var"] - os.environ.keys()):
+        yield (
+            f"env_var('{name}') has no default: export {name}=…, and ENV {name}=… in the Dockerfile"
+        )
+    known = {*config.vars, *declared_variables(read_yaml(config.project_dir / PROJECT_FILE))}
+    for name in sorted(calls["var"] - known):
+        yield f"""var('{name}') has no value: export DBT_VARS='{{"{name}": …}}'"""
 
 
 def time_readers(manifest: Mapping[str, Any]) -> list[str]:
@@ -139,7 +147,7 @@ def time_refusal(config: settings.Settings) -> str:
     return build.cold_refusal(config) if config.warm else "DBT_WARM is false"
 
 
-def undefined_calls(config: settings.Settings, project: Project) -> dict[str, set[str]]:
+def undefined_calls(config: settings.Settings) -> dict[str, set[str]]:
     """The names in `env_var` and `var` calls without a default, by function; profiles.yml is left
     out, since another profile serves where a variable has no value.
     """

@@ -102,6 +102,28 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
     assert there == {"dbt_project.yml", "models", "seeds", "scratch"}
 
 
+def test_a_variable_that_only_a_command_line_gives_is_named_where_dbt_stops_at_it(clone, tmp_path):
+    source = write(
+        tmp_path / "shop",
+        {
+            "dbt_project.yml": "name: shop\nprofile: shop\n"
+            "models: {shop: {+enabled: \"{{ var('on') }}\"}}\n",
+            "models/a.sql": "select 1 as id",
+        },
+    )
+    code, lines = run(clone, "adopt", str(source))
+    assert (code, lines[-3:]) == (
+        1,
+        [
+            "dbt parse failed with exit code 2.",
+            "to do",
+            """  - var('on') has no value: export DBT_VARS='{"on": …}'""",
+        ],
+    )
+    code, lines = run(clone, "check", DBT_VARS='{"on": true}')
+    assert (code, "nodes      1 model" in lines) == (0, True)
+
+
 def test_a_git_repository_with_the_project_in_a_folder_and_packages_of_its_own(clone, tmp_path):
     source = write(
         tmp_path / "repository",
