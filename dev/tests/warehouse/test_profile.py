@@ -193,9 +193,26 @@ def test_an_adapter_that_is_not_installed_is_named_with_the_command_that_adds_it
         "dbt has no adapter duckdb here (it has postgres). "
         f"Add it with: {tmp_path}/venv/bin/python -m pip install 'dbt-duckdb'"
     )
-    own_profile(project, type="snowflake")
-    with pytest.raises(ProfileError, match="no adapter snowflake here"):
-        choose_profile(config(project, dbt), POSTGRES, {})
+
+
+@pytest.mark.parametrize(
+    ("account", "connection", "variables"),
+    [
+        ("{{ env_var('ACCOUNT') }}", None, "AIRFLOW_CONN_WAREHOUSE=…"),
+        ("ab12", None, "AIRFLOW_CONN_WAREHOUSE=… DBT_PROFILE_FROM=connection"),
+        ("ab12", POSTGRES, "DBT_PROFILE_FROM=connection"),
+    ],
+)
+def test_who_has_another_warehouse_than_the_projects_profile_is_told_what_to_set(
+    account, connection, variables, project, tmp_path
+):
+    dbt = venv_with(tmp_path / "venv", "postgres")
+    own_profile(project, type="snowflake", account=account)
+    with pytest.raises(ProfileError, match="no adapter snowflake here") as error:
+        choose_profile(config(project, dbt), connection, {})
+    assert str(error.value).splitlines()[1:] == [
+        f"For another warehouse: export {variables} (docs/warehouses.md)"
+    ]
 
 
 def test_in_the_projects_own_environment_that_command_is_one_of_make():

@@ -68,8 +68,18 @@ def choose_profile(
         adapter = rendered_output(project.own, target, environ, config.vars).get("type")
         chosen = Profile(project.profile, adapter, "", {}, f"of {config.profiles_dir}")
     if chosen.adapter and (missing := missing_adapter(config.dbt_executable, chosen.adapter)):
-        raise ProfileError(f"The profile {chosen.name!r} ({chosen.origin}): {missing}")
+        other = _another_warehouse(config, chosen, connection)
+        raise ProfileError(f"The profile {chosen.name!r} ({chosen.origin}): {missing}{other}")
     return chosen._replace(environment={**public, **chosen.environment})
+
+
+def _another_warehouse(config: Settings, chosen: Profile, connection: Connection | None) -> str:
+    """What to do if the project's profile names another warehouse than the person has."""
+    if chosen.text and connection:
+        return ""
+    exported = [] if connection else [f"AIRFLOW_CONN_{config.connection.upper()}=…"]
+    exported += [] if chosen.text else ["DBT_PROFILE_FROM=connection"]
+    return f"\nFor another warehouse: export {' '.join(exported)} (docs/warehouses.md)"
 
 
 def write_profile(profile: Profile, folder: Path) -> Path | None:
