@@ -100,12 +100,11 @@ def test_incremental_models_do_not_keep_the_others_from_being_compiled(shop):
 
 def test_a_query_that_asks_the_warehouse_leaves_the_manifest_to_dbt_parse_without_an_error(shop):
     shop.write({"models/asks.sql": "{% set rows = run_query('select 1') %} select 2 as id"})
-    _, said, last = shop.build().splitlines()
-    assert said.startswith(
-        "Queries are compiled when they run, and `dbt parse` built the manifest: without a "
-        "warehouse dbt does not compile this project (Runtime Error in model asks (models/asks.sql)"
-    )
-    assert last == f"manifest: {shop.manifest}"
+    assert shop.build().splitlines()[1:] == [
+        "`dbt parse` built the manifest, and queries are compiled when they run: model asks "
+        "(models/asks.sql) asks the warehouse while dbt compiles it.",
+        f"manifest: {shop.manifest}",
+    ]
     assert shop.compiled() == {"model.shop.a": None, "model.shop.asks": None}
 
 

@@ -24,7 +24,7 @@ from include.engine.manifest.command import (
     failure,
     require,
     run_dbt,
-    short_reason,
+    why_not_compiled,
 )
 from include.engine.manifest.hooks import once_per_run
 from include.engine.manifest.listing import LIST, listed_ids
@@ -126,8 +126,8 @@ def compile_project(builder: Builder) -> None:
     if parsed.returncode:
         raise BuildError(failure(builder.config, ("parse",), parsed))
     print(
-        "Queries are compiled when they run, and `dbt parse` built the manifest: without a "
-        f"warehouse dbt does not compile this project ({short_reason(done.stdout)})."
+        "`dbt parse` built the manifest, and queries are compiled when they run: "
+        f"{why_not_compiled(done.stdout)}."
     )
 
 

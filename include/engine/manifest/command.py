@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,14 @@ def without_traceback(output: str) -> str:
     lines = output.splitlines()
     ends = (i for i, line in enumerate(lines) if "Traceback (most recent call last)" in line)
     return "\n".join(lines[: next(ends, len(lines))]).rstrip()
+
+
+def why_not_compiled(output: str) -> str:
+    """Why dbt cannot compile a project without a warehouse: which query asks it, or dbt's words."""
+    reason = short_reason(output)
+    if match := re.match(r"Runtime Error in (.+?\)) connection never acquired", reason):
+        return f"{match[1]} asks the warehouse while dbt compiles it"
+    return f"without a warehouse dbt does not compile this project ({reason})"
 
 
 def short_reason(output: str) -> str:
