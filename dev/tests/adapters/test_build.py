@@ -188,11 +188,28 @@ def test_packages_of_the_projects_own_need_no_network(shop, vendored):
     assert not (shop.project / "dbt_packages" / "installed").exists()
 
 
-def test_packages_that_cannot_be_had_leave_those_that_are_there_and_no_traceback(shop, vendored):
+def test_packages_of_other_versions_than_those_wanted_serve_where_no_others_can_be_had(
+    shop, vendored
+):
+    """dbt_utils, for one, says that it is 0.1.0 in each of its versions."""
     vendored(shop)
     shop.write(
         {"package-lock.yml": "packages: [{name: tools, package: nobody/tools, version: 2.0.0}]"}
     )
+    output = shop.build()
+    assert "dbt deps failed with exit code 2." in output
+    assert output.splitlines()[-2:] == [
+        f"The packages in {shop.project}/dbt_packages are used: tools says that it is 1.0.0, and "
+        "package-lock.yml has 2.0.0.",
+        f"manifest: {shop.manifest}",
+    ]
+    assert shop.compiled() == {"model.shop.a": "select 1 as id"}
+    assert not (shop.project / "dbt_packages" / "installed").exists()
+
+
+def test_packages_that_cannot_be_had_leave_those_that_are_there_and_no_traceback(shop, vendored):
+    vendored(shop)
+    shop.write({"package-lock.yml": "packages: [{name: tools}, {name: others}]"})
     shop.write({"packages.yml": "packages: [{git: 'https://127.0.0.1:9/tools.git', revision: v2}]"})
     code, output = shop.try_build()
     assert code == 1
