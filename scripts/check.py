@@ -53,7 +53,8 @@ def report(config: settings.Settings, profile: Profile) -> Iterator[str]:
     manifest = json.loads(config.manifest.read_bytes())
     project = read_project(config.project_dir, config.profiles_dir, os.environ, config.vars)
     kinds = Counter(node["resource_type"] for node in manifest["nodes"].values())
-    kinds.update({"source": len(manifest["sources"])} if manifest["sources"] else {})
+    for kind, section in (("source", "sources"), ("unit_test", "unit_tests")):
+        kinds.update({kind: len(manifest[section])} if manifest.get(section) else {})
     yield f"project    {project.name}, in {config.project_dir}"
     yield f"dbt        {manifest['metadata']['dbt_version']}, adapter {profile.adapter}"
     yield f"profile    {profile.name}, {profile.origin}"
@@ -100,6 +101,8 @@ def left_to_do(config: settings.Settings, manifest: Mapping[str, Any]) -> Iterat
     yield from missing_values(config)
     for relation in seeded_sources(manifest):
         yield f"the source {relation} is also a seed: ref() it, so that its readers wait for it"
+    if manifest.get("unit_tests") and not config.unit_tests:
+        yield "unit tests are left to CI; to run each before its model: export DBT_UNIT_TESTS=true"
     if (readers := time_readers(manifest)) and (why := time_refusal(config)):
         yield (
             f"{', '.join(readers)}: run_started_at and invocation_id are read, and are others for "

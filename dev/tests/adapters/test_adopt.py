@@ -69,6 +69,8 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
             "as stage {# env_var('REGION') and var('since') #} from {{ source('raw', 'lines') }}",
             "models/sources.yml": "sources: [{name: raw, schema: analytics, "
             "tables: [{name: lines}]}]",
+            "models/unit_tests.yml": "unit_tests: [{name: one, model: orders, given: [{input: "
+            "\"source('raw', 'lines')\", rows: []}], expect: {rows: []}}]",
             "seeds/lines.csv": "id\n1\n",
             "target/manifest.json": "{}",
             "logs/dbt.log": "",
@@ -86,7 +88,7 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
             "dbt        1.12.6, adapter postgres",
             f"profile    my_shop, {reason}",
             "packages   none",
-            "nodes      1 model, 1 seed, 1 source",
+            "nodes      1 model, 1 seed, 1 source, 1 unit_test",
             "tasks      3, in Airflow",
             "to do",
             "  - env_var('REGION') has no default: export REGION=…, and ENV REGION=… in the "
@@ -94,6 +96,8 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
             """  - var('since') has no value: export DBT_VARS='{"since": …}'""",
             '  - the source "warehouse"."analytics"."lines" is also a seed: ref() it, so that its '
             "readers wait for it",
+            "  - unit tests are left to CI; to run each before its model: export "
+            "DBT_UNIT_TESTS=true",
             OWN_WAREHOUSE,
             "Run it with: make run",
         ],
