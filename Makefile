@@ -9,7 +9,7 @@ PYTEST := AIRFLOW_HOME="$(CURDIR)/.airflow/test-home" $(AIRFLOW) -m pytest
 RUN_OPTIONS = $(if $(DAG),--dag="$$DAG") $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(SELECT),--select="$$SELECT") \
 	$(if $(EXCLUDE),--exclude="$$EXCLUDE") $(if $(VARS),--vars="$$VARS") $(if $(filter-out 0 false no,$(FULL_REFRESH)),--full-refresh)
 PROJECTS := 24
-DBT := 1.10
+DBT := 1.10 1.11
 MODELS := 50
 PEERS = $$(echo "$(CURDIR)"/.airflow/bench/lib/python*/site-packages)
 BROWSER = PLAYWRIGHT="$$(echo "$(CURDIR)"/.airflow/browser/lib/python*/site-packages)"
@@ -74,9 +74,9 @@ test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, an
 test-adopt: airflow-venv dbt-venv ## adopt and run projects of foreign shapes, and compare each with one `dbt build`
 	@$(PYTEST) dev/tests/foreign
 
-test-dbt: airflow-venv ## compare the plan with `dbt build` on another version of dbt (DBT=1.10 PROJECTS=4)
+test-dbt: airflow-venv ## compare the plan with `dbt build` on other versions of dbt (DBT="1.10 1.11" PROJECTS=4)
 	@for version in $(DBT); do sh scripts/python scripts/venv.py .airflow/dbt/$$version dev/dbt/$$version.txt && \
-		DBT_EXECUTABLE="$(CURDIR)/.airflow/dbt/$$version/bin/dbt" ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/oracle || exit 1; done
+		DBT_EXECUTABLE="$(CURDIR)/.airflow/dbt/$$version/bin/dbt" ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) $(addprefix dev/tests/oracle/test_,oracle.py subset.py) || exit 1; done
 
 test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))

@@ -146,3 +146,16 @@ def test_each_key_of_meta_airflow_is_in_the_table():
 
 def test_the_readme_of_the_template_is_short():
     assert not IS_TEMPLATE or len(README.read_text().splitlines()) <= 170
+
+
+@pytest.mark.skipif(not IS_TEMPLATE, reason="a clone pins the dbt that its team wants")
+def test_the_readme_names_the_versions_of_dbt_that_ci_runs():
+    """All of CI runs the first one, `make test-dbt` the others."""
+    (row,) = (line for line in README.read_text().splitlines() if line.startswith("| dbt-core"))
+    others = sorted((ROOT / "dev" / "dbt").glob("*.txt"))
+    pins = (ROOT / "requirements-dbt.txt", *others)
+    pinned = [re.findall(r"^dbt-core==(\S+)$", file.read_text(), re.M)[0] for file in pins]
+    assert re.findall(r"\d+\.\d+\.\d+", row) == pinned
+    assert f"\nDBT := {' '.join(file.stem for file in others)}\n" in MAKEFILE
+    (command,) = re.findall(r"^make .* test-dbt .*$", (ROOT / ".ci" / "run").read_text(), re.M)
+    assert "DBT=" not in command
