@@ -15,6 +15,11 @@ HARMLESS = {
     }} select '{{ run_started_at }}' as at, 1 as invocation_id""",
     "models/branches.sql": """select {% if flags.WHICH == 'run' %} 1 {% else %} 2 {% endif %} as id
         {% if is_incremental() %} from {{ ref('one') }} {% endif %}""",
+    "macros/early.sql": """{% macro early() %}{% if execute %}{{ return(run_started_at.hour < 9) }}
+        {% endif %}{% endmacro %}""",
+    "models/at_night.sql": """{% if not early() %}{{ config(alias='at_night') }}{% endif %}
+        {% if flags.QUIET and execute %}{{ ref('two') }}{% else %}{{ config(tags='x') }}{% endif %}
+        select 1 as id -- {{ ref('two') }}""",
     "models/harmless.yml": """
 models:
   - name: hooked
@@ -33,6 +38,15 @@ DECISIVE = {
     "branch": (
         "{% if flags.WHICH == 'run' %}{{ config(tags=['x']) }}{% endif %} select 1 as id",
         "flags.WHICH",
+    ),
+    "else": (
+        "{% if execute %}{% elif flags.QUIET %}{{ config(tags='x') }}{% endif %} select 1 as id",
+        "flags.QUIET",
+    ),
+    "execute": (
+        "{% set execute = true %}{% if execute and flags.QUIET %}{{ config(tags='x') }}{% endif %} "
+        "select 1 as id",
+        "flags.QUIET",
     ),
     "dependency": ("select * from {{ ref('one' if flags.QUIET else 'two') }}", "flags.QUIET"),
     "hook": ("{{ config(post_hook='select ' ~ thread(invocation_id)) }} select 1", "invocation_id"),

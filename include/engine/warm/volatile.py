@@ -106,7 +106,20 @@ def decided_by(text: str, readers: Mapping[str, str]) -> str:
 
 
 def parse(text: str) -> nodes.Template:
-    return get_environment(None).parse(text)
+    """The tree of a template, without what `if execute` keeps from being read while dbt parses."""
+    tree = get_environment(None).parse(text)
+    if not any(name.name == "execute" and name.ctx != "load" for name in tree.find_all(nodes.Name)):
+        for block in list(tree.find_all(nodes.If)):
+            if needs_execute(block.test):
+                block.test, block.body = nodes.Const(False), []
+    return tree
+
+
+def needs_execute(condition: nodes.Node) -> bool:
+    """Whether a condition is false while dbt parses: `execute` is, then."""
+    if isinstance(condition, nodes.And):
+        return needs_execute(condition.left) or needs_execute(condition.right)
+    return isinstance(condition, nodes.Name) and condition.name == "execute"
 
 
 def sinks(tree: nodes.Node) -> Iterable[nodes.Call]:
