@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -160,6 +161,49 @@ def test_a_git_repository_with_the_project_in_a_folder_and_packages_of_its_own(c
         "packages   tools",
         "nodes      1 model",
     ]
+
+
+def test_whose_hooks_run_when_and_who_reads_the_time_of_a_run_is_reported(clone, tmp_path):
+    source = write(
+        tmp_path / "shop",
+        {
+            "dbt_project.yml": "name: shop\nprofile: shop\non-run-end: select 1\n",
+            "packages.yml": "packages: [{local: tools}]",
+            "models/a.sql": "select '{{ invocation_id }}' as id, 'run_started_at' as word",
+            "tools/dbt_project.yml": "name: tools\nversion: 1.0.0\n"
+            "on-run-start: \"{% do graph.update({'x': {}}) %}\"\n",
+        },
+    )
+    code, lines = run(clone, "adopt", str(source))
+    assert code == 0, lines
+    hooks = [line for line in lines if line.startswith("hooks")]
+    assert hooks == [
+        "hooks      once per run: shop",
+        "hooks      with each command: tools (docs/hooks.md)",
+    ]
+    assert lines[-3:] == ["to do", OWN_WAREHOUSE, "Run it with: make run"]
+    code, lines = run(clone, "check", DBT_WARM="false")
+    assert [line for line in lines if line.startswith("hooks")] == [
+        "hooks      with each command: shop, tools (docs/hooks.md)"
+    ]
+    assert lines[-3] == (
+        "  - shop: run_started_at and invocation_id are read, and are others for each task, "
+        "because DBT_WARM is false (docs/hooks.md)"
+    )
+
+
+def test_what_was_made_of_the_former_project_is_removed(clone, tmp_path):
+    former = write(
+        clone / ".dbt",
+        {"manifest/manifest.json": "{}", "manifest/plan": "", "packages/old/dbt_project.yml": ""},
+    )
+    source = write(tmp_path / "shop", {"dbt_project.yml": "name: shop\nprofile: shop\n"})
+    code, lines = run(clone, "adopt", str(source))
+    assert code == 0, lines
+    manifest = json.loads((former / "manifest" / "manifest.json").read_bytes())
+    assert manifest["metadata"]["project_name"] == "shop"
+    assert not (former / "manifest" / "plan").exists()
+    assert not (former / "packages").exists()
 
 
 def test_tests_of_a_package_that_read_the_package_around_them(clone, tmp_path):
