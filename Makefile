@@ -31,7 +31,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-celery test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-postgres test-celery test-kubernetes test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -80,6 +80,10 @@ test-dbt: airflow-venv ## compare the plan with `dbt build` on other versions of
 
 test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
 	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
+
+test-postgres: airflow-venv dbt-venv ## run the whole DAG on another PostgreSQL, for Airflow's database and the warehouse (POSTGRES=/usr/lib/postgresql/12)
+	@[ -x "$(POSTGRES)/bin/postgres" ] || { echo "Which PostgreSQL? Name its folder, which has bin/postgres: make test-postgres POSTGRES=/usr/lib/postgresql/12" >&2; exit 2; }
+	@POSTGRES="$(POSTGRES)" $(PYTEST) dev/tests/scheduled/test_run.py dev/tests/scheduled/test_scheduled.py
 
 test-celery: airflow-venv dbt-venv celery-venv ## compare two Celery workers and Redis with the LocalExecutor (PROJECTS=10)
 	@CELERY_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/celery

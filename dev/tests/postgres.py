@@ -9,19 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.local.postgres import CONFIGURATION, program
+from scripts.local.programs import configuration, program
 from scripts.local.unprivileged import as_server, give_to_server
 
-OPTIONS = {
-    "listen_addresses": "",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    **{
-        name: CONFIGURATION[name]
-        for name in ("max_connections", "client_connection_check_interval")
-    },
-}
+UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 
 
 @contextmanager
@@ -35,7 +26,7 @@ def run_postgres() -> Iterator[Path]:
     create = [*run_as, program("initdb"), "-D", data, "-U", "postgres", "-A", "trust"]
     create += ["-E", "UTF8", "--no-locale", "-N"]
     control = [*run_as, program("pg_ctl"), "-D", data, "-w", "-l", folder / "log"]
-    given = OPTIONS | {"unix_socket_directories": str(folder)}
+    given = configuration() | UNSAFE | {"unix_socket_directories": str(folder)}
     options = " ".join(f"-c {name}='{value}'" for name, value in given.items())
     quiet: dict = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
     subprocess.run(create, **quiet)

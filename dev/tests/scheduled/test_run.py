@@ -16,7 +16,7 @@ from include.engine import settings
 from include.engine.manifest import records
 from include.engine.plan.dags import plan_dags
 from include.engine.plan.tasks import Options
-from scripts.local import postgres
+from scripts.local import postgres, programs
 from scripts.local.environment import load_secrets
 from scripts.local.paths import Paths
 
@@ -58,6 +58,15 @@ def test_every_task_of_the_plan_succeeds(first_run: tuple[int, str]) -> None:
 def test_nothing_is_left_running(first_run: tuple[int, str], at: Paths) -> None:
     assert processes_of(at) == []
     assert not at.sockets.exists()
+
+
+def test_both_databases_are_of_the_postgresql_that_was_asked_for(ask, at: Paths) -> None:
+    """`make test-postgres POSTGRES=…`; the one of the wheel otherwise."""
+    number = "show server_version_num"
+    with postgres.cursor(at, load_secrets(at), "airflow") as metadata:
+        metadata.execute(number)
+        found = [*ask(number), metadata.fetchone()]
+    assert [int(text) // 10000 for (text,) in found] == [programs.version()] * 2
 
 
 def test_every_relation_has_the_rows_of_the_seeds(ask) -> None:
