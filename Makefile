@@ -78,8 +78,8 @@ test-dbt: airflow-venv ## compare the plan with `dbt build` on other versions of
 	@for version in $(DBT); do sh scripts/python scripts/venv.py .airflow/dbt/$$version dev/dbt/$$version.txt && \
 		DBT_EXECUTABLE="$(CURDIR)/.airflow/dbt/$$version/bin/dbt" ORACLE_PROJECTS=$(PROJECTS) $(PYTEST) $(addprefix dev/tests/oracle/test_,oracle.py subset.py) || exit 1; done
 
-test-scheduled: airflow-venv dbt-venv ## test runs that fail, have params, leave results or are interrupted
-	@$(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
+test-scheduled: airflow-venv dbt-venv own-uv ## test runs that fail, have params, leave results or are interrupted
+	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/scheduled $(addprefix --ignore ,$(DAILY))
 
 test-postgres: airflow-venv dbt-venv ## run the whole DAG on another PostgreSQL, for Airflow's database and the warehouse (POSTGRES=/usr/lib/postgresql/12)
 	@[ -x "$(POSTGRES)/bin/postgres" ] || { echo "Which PostgreSQL? Name its folder, which has bin/postgres: make test-postgres POSTGRES=/usr/lib/postgresql/12" >&2; exit 2; }
