@@ -6,7 +6,7 @@ import pytest
 
 from dev.tests.conftest import parsed
 from include.engine import settings
-from include.engine.dag import executors
+from include.engine.run import executors
 
 KUBERNETES = "airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor"
 NOTICE = (

@@ -13,12 +13,12 @@ from airflow.configuration import conf
 from airflow.sdk import DAG, get_parsing_context
 
 from include.engine import settings
-from include.engine.dag import executors, operators, timetables
+from include.engine.dag import operators, timetables
 from include.engine.manifest import find
 from include.engine.plan import cache
 from include.engine.plan.cache import TaskRef
 from include.engine.plan.records import DAILY, Dag
-from include.engine.run import params
+from include.engine.run import executors, params
 
 log = logging.getLogger(__name__)
 
