@@ -180,6 +180,7 @@ def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run
         *(
             "run.environment",
             "run.executors",
+            "run.kept_xcoms",
             "run.masking",
             "run.one_run",
             "run.operator",

@@ -20,6 +20,7 @@ from dev.tests.scheduled.installation import (
     xcom,
 )
 from include.engine import settings
+from include.engine.run import kept_xcoms
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
 from scripts.local.paths import Paths
@@ -167,6 +168,18 @@ def test_results_are_xcoms_of_tasks_that_succeed_and_of_those_that_fail(api, fai
         1,
         '"warehouse"."results"."top"',
     )
+
+
+def test_what_the_last_task_reads_from_files_is_what_airflow_has(api, failed, runs):
+    kept = kept_xcoms.run_folder(settings.load({"DBT_RUNS": str(runs)}), "dbt_dag", failed)
+    ran = {
+        *("model.tiny.top", "test.tiny.top", "model.tiny.middle", "test.tiny.middle"),
+        *("model.tiny.broken", "model.tiny.slow", "model.tiny.talkative"),
+    }
+    assert {file.name for file in kept.iterdir()} == {kept_xcoms.file_name(task) for task in ran}
+    assert {task: kept_xcoms.read(kept, task) for task in ran} == {
+        task: xcom(api, failed, task) for task in ran
+    }
 
 
 def test_a_warning_is_on_its_task_and_in_the_summary_of_the_run(api, failed, runs):

@@ -20,13 +20,12 @@ run fails here, once. Fix it and clear this task: all others run then.
 
 
 class Check(DbtOperator):
-    """Runs dbt without a node of the project. It leaves no result of dbt."""
+    """Runs dbt without a node of the project."""
+
+    HAS_RESULTS = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "node": "", "nodes": (), "doc_md": DOC})
-
-    def execute(self, context: Any) -> None:
-        super().execute(context)
 
     def _prepare(self, context: Any, config: settings.Settings) -> None:
         """Lets dbt list the selection of the run. Raises AirflowFailException for a wrong one."""

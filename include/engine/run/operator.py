@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
 
 from include.engine import settings
 from include.engine.manifest import find
-from include.engine.run import one_run, params, results
+from include.engine.run import kept_xcoms, one_run, params, results
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.masking import mask_results
 from include.engine.run.process import STDIN, DbtProcess, parse_command, shell_command
@@ -50,6 +50,9 @@ class DbtOperator(BashOperator):
 
     NOT_RETRIED = frozenset(("fail",))
     """The statuses of dbt that another try does not change."""
+
+    HAS_RESULTS = True
+    """Whether what dbt leaves is about nodes of the project."""
 
     built_until: datetime | None = None
     """The end of the batches that a scheduled run of a microbatch model builds."""
@@ -91,6 +94,7 @@ class DbtOperator(BashOperator):
 
     def execute(self, context: Any) -> dict[str, Any] | None:
         config = settings.load()
+        kept_xcoms.forget(config, context["ti"])
         require_dbt(config.dbt_executable)
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._environment = dbt_environment(
@@ -116,14 +120,16 @@ class DbtOperator(BashOperator):
                 outcome.require_results(self, artifact, context)
         if self.built_until:
             context["ti"].xcom_push(results.BUILT_UNTIL, self.built_until.isoformat())
-        if not artifact["results"]:
+        if not (self.HAS_RESULTS and artifact["results"]):
             return None
         self._warn(artifact["results"], context["ti"])
-        return self.record(artifact)
+        return self.record(artifact, context)
 
-    def record(self, artifact: Mapping[str, Any]) -> dict[str, Any]:
-        """An artifact of dbt as the task's XCom."""
-        return one_run.add_start(results.as_xcom(artifact), self._environment)
+    def record(self, artifact: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """An artifact of dbt as the task's XCom, which is kept for the last task of the run."""
+        xcom = one_run.add_start(results.as_xcom(artifact), self._environment)
+        kept_xcoms.keep(settings.load(), context["ti"], xcom)
+        return xcom
 
     def _add_arguments(self, context: Any) -> None:
         """Adds the params of the run, and the times of a microbatch model, to the command.

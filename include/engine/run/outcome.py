@@ -33,7 +33,7 @@ def failure(
     """
     artifact = results.read(folder / "target")
     if artifact:
-        context["ti"].xcom_push("return_value", task.record(mask_results(artifact)))
+        context["ti"].xcom_push("return_value", task.record(mask_results(artifact), context))
     failed = [
         result for result in artifact.get("results", ()) if result["status"] in results.FAILED
     ]
@@ -93,7 +93,7 @@ def require_results(task: DbtOperator, artifact: Mapping[str, Any], context: Any
     if lost := missing - disabled:
         lines = unbuilt.explain(lost, listed, ran - task.wanted)
         with_errors = unbuilt.add_errors(artifact, lost, redact("\n".join(lines)))
-        context["ti"].xcom_push("return_value", task.record(with_errors))
+        context["ti"].xcom_push("return_value", task.record(with_errors, context))
         raise AirflowException(redact("\n".join((*lines, *advice(task, context)))))
 
 

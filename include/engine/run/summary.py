@@ -24,7 +24,7 @@ from include.engine import settings
 from include.engine.manifest import find
 from include.engine.plan import cache
 from include.engine.plan.records import CHECK, Task
-from include.engine.run import failures, one_run, params, results
+from include.engine.run import failures, kept_xcoms, one_run, params, results
 
 TASK_ID = "run_results"
 LATEST = "latest"
@@ -119,6 +119,7 @@ def write_results(ti: Any, states: Mapping[str, str], entered: Mapping[str, Any]
         results.with_run_relations(json.loads(manifest.read_bytes()), ran)
     )
     folder = write_files(config.runs_folder, ti.dag_id, ti.run_id, files, config.runs_kept)
+    kept_xcoms.remove_old(config, ti.dag_id)
     start = one_run.first_start(records.values())
     stopped = [
         task.id for task in planned if task.kind == CHECK and states.get(task.id) == "failed"
@@ -159,8 +160,7 @@ def merge_results(
 def pull_results(ti: Any, states: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """By task id, the XCom of each task that ran and has one."""
     ran = [task_id for task_id, state in states.items() if state in ("success", "failed")]
-    xcoms = ti.xcom_pull(task_ids=ran, map_indexes=-1)
-    return {task_id: xcom for task_id, xcom in zip(ran, xcoms, strict=True) if xcom}
+    return kept_xcoms.pull(settings.load(), ti, ran)
 
 
 def missing_results(
