@@ -97,6 +97,11 @@ class Project:
         psql = ("psql", "--user", "warehouse", "--no-align", "--tuples-only", "--dbname", database)
         return self.execute("warehouse", *psql, "--command", statement).stdout.strip()
 
+    def database_version(self) -> str:
+        """What the server of Airflow's own database says: `PostgreSQL 12.6 on …`."""
+        ask = ("--user", "postgres", "--tuples-only", "--command", "select version()")
+        return self.execute("postgres", "psql", *ask).stdout.strip()
+
     def api(self, path: str, body: object = None, method: str = "GET"):
         """What Airflow's API answers: decoded JSON. Raises OSError where it does not."""
         opener = build_opener()
@@ -144,7 +149,7 @@ class Project:
 
 def clone(folder: Path) -> Project:
     """A copy of the project with the sample in it, as `astro dev init --from-template` extracts it:
-    no file has an execute bit. Where this user is root, it is of another user than the image's.
+    without execute bits and links. Where this user is root, it is of another user than the image's.
 
     Its tasks are retried more often, and sooner: a machine that builds images is busy.
     """
@@ -156,10 +161,12 @@ def clone(folder: Path) -> Project:
     text = text.replace('"retries": 2', '"retries": 4').replace("minutes=1", "seconds=5")
     dag_file.write_text(text)
     for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            path.unlink()
+            continue
         if os.getuid() == 0:
-            os.chown(path, FOREIGN_UID, FOREIGN_UID, follow_symlinks=False)
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.chown(path, FOREIGN_UID, FOREIGN_UID)
+        path.chmod(0o755 if path.is_dir() else 0o644)
     return Project(folder)
 
 

@@ -53,6 +53,7 @@ def started(project: Project) -> Iterator[Project]:
         eventually(project.healthy, 300, look)
         eventually(lambda: project.dag()["dag_id"] == DAG, 120, look)
         FIGURES.append(f"started, DAG read: {time.monotonic() - began:.1f} s")
+        FIGURES.append(f"Airflow's database: {project.database_version()}")
         yield project
     finally:
         began = time.monotonic()

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from urllib.error import HTTPError
 
 import pytest
 
@@ -53,15 +54,20 @@ def restarts(project: Project) -> dict[str, str]:
     return {name: project.docker(*count, found).stdout.strip() for name, found in ids.items()}
 
 
-def tried_by_hand(project: Project, where: tuple[str, ...], task: str) -> str:
-    """What `airflow tasks test` prints in the container that these words of compose name.
+def by_hand(project: Project, where: tuple[str, ...], *command: str) -> str:
+    """What a command of Airflow prints in the container that these words of compose name.
 
     The scheduler would take its run for one of its own, unless the DAG is paused.
     """
     project.api(f"dags/{DAG}", {"is_paused": True}, "PATCH")
-    done = project.compose(*where, "airflow", "tasks", "test", DAG, task, check=False)
+    done = project.compose(*where, "airflow", *command, check=False)
     project.api(f"dags/{DAG}", {"is_paused": False}, "PATCH")
     return done.stdout
+
+
+def tried_by_hand(project: Project, where: tuple[str, ...], task: str) -> str:
+    """What `airflow tasks test` prints there."""
+    return by_hand(project, where, "tasks", "test", DAG, task)
 
 
 def states_in(output: str) -> list[str]:
@@ -104,6 +110,28 @@ def test_a_command_in_any_service_finds_the_warehouse(started):
         assert ends(started, ("exec", "--no-TTY", service)) == ["success"]
 
 
+def test_a_connection_in_the_settings_file_takes_the_place_of_the_samples(started):
+    """`astro dev start` creates it with Airflow's API, and changes it where there is one already:
+    a field that the file does not name stays as it is. So the sample's has no port.
+    """
+    sample = started.api("connections/warehouse")
+    mine = {"conn_type": "mssql", "host": "db.example.com", "login": "mine", "schema": "shop"}
+    mine |= {"connection_id": "warehouse", "password": "mine"}
+    with pytest.raises(HTTPError, match="409"):
+        started.api("connections", mine, "POST")
+    started.api("connections/warehouse", mine, "PATCH")
+    found = started.api("connections/warehouse")
+    fields = ("conn_type", "host", "login", "schema", "port", "extra")
+    shown = started.execute("api-server", "airflow", "connections", "get", "warehouse").stdout
+    started.api("connections/warehouse", sample | {"password": "warehouse"}, "PATCH")
+    assert {name: found[name] for name in fields} == {
+        **{name: mine[name] for name in ("conn_type", "host", "login", "schema")},
+        "port": None,
+        "extra": None,
+    }
+    assert "mssql://mine:mine@db.example.com/shop" in shown
+
+
 def test_a_connection_that_a_person_edits_in_airflow_stays_at_the_next_start(started):
     mine = {"connection_id": "warehouse", "conn_type": "postgres", "description": "mine"}
     started.api("connections/warehouse?update_mask=description", mine, "PATCH")
@@ -143,6 +171,17 @@ def test_a_manifest_built_in_one_container_is_what_all_of_them_use(small):
     run = small.trigger()
     assert small.finished(run) == "success"
     assert small.states(run) == dict.fromkeys(SMALL_TASKS, ("success", 1))
+
+
+def test_a_whole_run_by_hand_is_green_in_the_service_of_the_cli(small):
+    """`astro dev run dags test dbt_dag` runs it in the API server's container."""
+    newest = f"dags/{DAG}/dagRuns?order_by=-id&limit=1"
+    (before,) = small.api(newest)["dag_runs"]
+    printed = by_hand(small, ("exec", "--no-TTY", "api-server"), "dags", "test", DAG)
+    (run,) = small.api(newest)["dag_runs"]
+    assert (run["state"], run != before) == ("success", True), printed
+    states = {task: state for task, (state, _) in small.states(run["dag_run_id"]).items()}
+    assert states == dict.fromkeys(SMALL_TASKS, "success")
 
 
 def test_a_changed_model_is_told_until_the_manifest_is_built_on_the_host(small):
