@@ -1,6 +1,7 @@
 # dbt and the manifest have a stage of their own. The runtime's ONBUILD steps copy the whole project;
-# `-base` has no such steps, so a changed DAG file rebuilds nothing here.
-FROM astrocrpublic.azurecr.io/runtime:3.3-8-base AS dbt
+# `-base` has no such steps, so a changed DAG file rebuilds nothing here. The stage has no name, because
+# `astro dev upgrade-test` writes a version over the rest of the line.
+FROM astrocrpublic.azurecr.io/runtime:3.3-8-base
 
 # dbt has a virtual environment of its own, because dbt and Airflow need different versions of the same
 # packages. The list is complete (--no-deps). It leaves out dbt-core's optional parser: 145 MB that
@@ -17,10 +18,10 @@ COPY --chown=astro:0 include include
 RUN if [ -e include/dbt ]; then python -m include.engine.manifest.build; fi && mkdir -p .dbt/shared
 
 FROM astrocrpublic.azurecr.io/runtime:3.3-8
-COPY --from=dbt --chown=astro:0 /usr/local/airflow/.dbt .dbt
+COPY --from=0 --chown=astro:0 /usr/local/airflow/.dbt .dbt
 # In this copy include/dbt has the packages that `dbt deps` installed, if dbt_project.yml names no other
 # folder for them.
-COPY --from=dbt --chown=astro:0 /usr/local/airflow/include include
+COPY --from=0 --chown=astro:0 /usr/local/airflow/include include
 
 # When a task ends, Airflow's supervisor may still sleep for this many seconds (5 by default), and the
 # task keeps its slot of the executor. Short tasks become slow. The second setting keeps the patience

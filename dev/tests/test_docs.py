@@ -37,6 +37,22 @@ USER = (
 )
 OWNED = f"(?:{ENGINE}|{USER})" if IS_TEMPLATE else f"(?:{ENGINE})"
 PATH = re.compile(rf"(?<![\w./:*-])({OWNED}(?:/[\w./-]*)?)(?![\w*/…-])")
+ASTRO_COMMANDS = {
+    *(
+        "bash",
+        "build",
+        "import",
+        "export",
+        "init",
+        "kill",
+        "logs",
+        "object",
+        "parse",
+        "proxy",
+        "ps",
+    ),
+    *("pytest", "restart", "run", "start", "stop", "upgrade-test", "deploy"),
+}
 SOURCES = ("dev/tests/jaffle_shop", "include/engine", "plugins", "scripts")
 
 
@@ -126,6 +142,14 @@ def test_each_public_verb_is_explained():
     public = set(re.findall(r"^([a-z-]+):.*##", MAKEFILE, re.MULTILINE))
     explained = {name for page in PAGES for name in make_commands(page)}
     assert public - explained - {"help"} == set()
+
+
+def test_each_command_of_the_astro_cli_has_its_row():
+    """Those of `astro dev` of version 1.45 (cmd/airflow.go), and those that deploy or run a DAG."""
+    table = (ROOT / "docs" / "astro.md").read_text().partition("\n\n## ")[0]
+    names = " ".join(line.split(" | ")[0] for line in table.splitlines() if line.startswith("|"))
+    explained = {word for span in INLINE.findall(names) for word in span.split()}
+    assert ASTRO_COMMANDS - explained == set()
 
 
 def test_each_setting_is_in_the_table_with_its_default_and_meaning():

@@ -15,6 +15,7 @@ from dev.tests.image.astro import HOME, Project, run
 from dev.tests.image.conftest import FIGURES
 
 VENV = "uv venv .dbt/venv"
+FROM = re.compile(r"^FROM (\S+)$", re.MULTILINE)
 COMPILE = "include.engine.manifest.build"
 
 
@@ -144,7 +145,7 @@ def test_packages_of_dbt_lie_outside_the_folders_that_are_mounted(another):
 
 def test_the_image_is_little_more_than_the_runtime(project):
     """dbt's environment without caches, tests and the parser that nothing uses."""
-    (runtime,) = set(re.findall(r"^FROM (\S+)$", (project.folder / "Dockerfile").read_text(), re.M))
+    runtime = base_image(project)
     sizes = {name: size(project, name) for name in (project.name, runtime)}
     more = sizes[project.name] - sizes[runtime]
     FIGURES.append(f"image: {sizes[project.name]} MB, {more} MB more than {runtime}")
@@ -156,6 +157,11 @@ def test_the_image_is_little_more_than_the_runtime(project):
     # dbt/tests stays: dbt's packages have macros in folders of that name.
     tests = {name for name in packages if name.endswith("/tests")} - {"dbt/tests"}
     assert tests | {name for name in packages if "experimental_parser" in name} == set()
+
+
+def base_image(project: Project) -> str:
+    """The Astro Runtime of the last stage."""
+    return FROM.findall((project.folder / "Dockerfile").read_text())[-1]
 
 
 def size(project: Project, image: str) -> int:
@@ -196,6 +202,24 @@ def test_the_image_says_where_the_manifest_was_if_it_is_gone(project):
     )
 
 
+def test_the_pytest_of_the_runtime_stays_as_it_is(project):
+    """requirements.txt names pytest for another way to run: `astro dev pytest --standalone`."""
+    asked = "python -m pytest --version"
+    asked_of_runtime = (
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        base_image(project),
+        "bash",
+        "-c",
+        asked,
+    )
+    own = project.docker(*asked_of_runtime).stdout
+    assert project.in_image(asked).stdout == own
+    assert own.startswith("pytest ")
+
+
 def test_astro_dev_parse_is_green(project):
     done = project.pytest(".astro/test_dag_integrity_default.py")
     assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
@@ -207,6 +231,23 @@ def test_astro_dev_pytest_is_green(project):
     FIGURES.append(f"astro dev pytest: {time.monotonic() - began:.1f} s")
     assert (done.returncode, " passed" in done.stdout) == (0, True), done.stdout
 
+
+def test_the_image_of_astro_dev_upgrade_test_is_built_and_imports_the_dags(another):
+    """The CLI writes the new version over all that follows the colon of each FROM line."""
+    file = another.folder / "Dockerfile"
+    version = base_image(another).partition(":")[2]
+    file.write_text(re.sub(r"^(FROM [^:\n]+):.*$", rf"\1:{version}", file.read_text(), flags=re.M))
+    assert FROM.findall(file.read_text()) == [base_image(another)] * 2
+    another.build()
+    done = another.pytest(".astro/test_dag_integrity_default.py")
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
+
+
+SCAFFOLD = (
+    *(".gitignore", ".dockerignore", "packages.txt", "requirements.txt", "Dockerfile", "README.md"),
+    *(".astro/dag_integrity_exceptions.txt", ".astro/test_dag_integrity_default.py"),
+)
+"""What `astro dev init` writes where it is not there, besides what it adds to this project."""
 
 ADDED_BY_INIT = {
     ".env": "",
@@ -240,6 +281,11 @@ def test_retries_and_tags(dag_id):
     assert DAGS[dag_id].default_args.get("retries", None) >= 2
 """,
 }
+
+
+def test_what_astro_dev_init_does_not_add_is_there(project):
+    assert [name for name in SCAFFOLD if not (project.folder / name).exists()] == []
+    assert [name for name in ADDED_BY_INIT if (project.folder / name).exists()] == []
 
 
 def test_what_astro_dev_init_adds_breaks_nothing(another):
