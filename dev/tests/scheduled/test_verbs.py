@@ -72,4 +72,4 @@ def test_data_of_another_postgres_is_left_alone(local, at, stub_dbt):
     else:
         shutil.rmtree(version.parent)
     assert code == 1
-    assert "was made by PostgreSQL 16 and the pinned server is 18" in output
+    assert "was made by PostgreSQL 16 and the server is 18" in output
