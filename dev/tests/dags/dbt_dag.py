@@ -33,6 +33,7 @@ for dbt in dbt_dags(schedule=arguments.get("schedule", "@daily")):
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
+        max_active_tasks=arguments.get("max_active_tasks", 16),
         is_paused_upon_creation=dbt.is_paused_upon_creation,
         tags=["dbt", *dbt.tags],
         doc_md=dbt.doc_md,

@@ -22,6 +22,7 @@ STUB_DBT = f"""\
 #!/bin/sh
 # Stands in for dbt where a test is about Airflow. To compile is still dbt's.
 case "$1" in compile|parse|deps|ls) exec "{settings.load().dbt_executable}" "$@";; esac
+echo "in $(pwd)"
 echo "dbt $*"
 case "$*" in *"$STUB_FAILS"*) exit 1;; esac
 exec sleep "${{STUB_SLEEPS:-0}}"

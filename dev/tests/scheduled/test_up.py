@@ -84,7 +84,8 @@ def test_a_failed_task_is_shown_with_its_log_and_fails_the_run(local, url, envir
     assert states["model.jaffle_shop.orders"] == "upstream_failed"
     log = Path(output.split("log: ", 1)[1].split("\n", 1)[0])
     assert "dbt seed --select raw_orders" in log.read_text()
-    assert "    | dbt seed --select raw_orders" in output.splitlines()
+    project = environment["DBT_PROJECT_DIR"]
+    assert f"    | in {project}\n    | dbt seed --select raw_orders\n" in output
 
 
 def test_an_interrupt_ends_the_run_and_leaves_airflow_as_it_was(at, url, environment):

@@ -32,7 +32,9 @@ class DbtOperator(BashOperator):
 
     The command is plain dbt and holds nothing secret. The warehouse is in the environment. Paths of
     this machine are added when the task runs, so no serialized DAG holds them. Each try has its own
-    target folder and log folder, which are removed at its end: tasks share no local disk.
+    target folder and log folder, which are removed at its end: tasks share no local disk. dbt
+    starts in the project's folder, as by hand: a file that a profile or a model names may be
+    relative to it.
 
     `nodes` are unique ids. If the run was triggered with a selection (run/params.py) that contains
     none of them, the task is skipped. Other params of the run become arguments. The task publishes
@@ -96,6 +98,7 @@ class DbtOperator(BashOperator):
         config = settings.load()
         kept_xcoms.forget(config, context["ti"])
         require_dbt(config.dbt_executable)
+        self.cwd = str(config.project_dir) if config.project_dir.is_dir() else None
         with TemporaryDirectory(prefix="dbt-") as folder:
             self._environment = dbt_environment(
                 config, self.connection, Path(folder), context["params"].get("target")
@@ -217,6 +220,7 @@ class DbtOperator(BashOperator):
         return subprocess.run(
             (*argv, *params.shared_arguments(context["params"])),
             env=self.get_env(context),
+            cwd=self.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
