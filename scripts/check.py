@@ -62,7 +62,7 @@ def report(config: settings.Settings, profile: Profile) -> Iterator[str]:
     yield f"nodes      {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}"
     yield f"tasks      {task_count(config)}, in Airflow"
     yield from hook_lines(config)
-    yield from to_do(left_to_do(config, manifest)) or ("to do      nothing",)
+    yield from to_do(left_to_do(config, profile, manifest)) or ("to do      nothing",)
     yield "Run it with: make run"
 
 
@@ -96,7 +96,9 @@ def to_do(lines: Iterable[str]) -> list[str]:
     return ["to do", *items] if items else []
 
 
-def left_to_do(config: settings.Settings, manifest: Mapping[str, Any]) -> Iterator[str]:
+def left_to_do(
+    config: settings.Settings, profile: Profile, manifest: Mapping[str, Any]
+) -> Iterator[str]:
     """What a person has to look at, each with its command."""
     yield from missing_values(config)
     for relation in seeded_sources(manifest):
@@ -108,7 +110,14 @@ def left_to_do(config: settings.Settings, manifest: Mapping[str, Any]) -> Iterat
             f"{', '.join(readers)}: run_started_at and invocation_id are read, and are others for "
             f"each task, because {why} (docs/hooks.md)"
         )
-    if not os.environ.get(f"AIRFLOW_CONN_{config.connection.upper()}"):
+    adapter = manifest["metadata"]["adapter_type"]
+    if adapter == "duckdb":
+        yield (
+            "DuckDB lets one process at a time write: max_active_tasks=1 for the DAG in "
+            "dags/dbt_dag.py (docs/warehouses.md)"
+        )
+    own = not profile.text and adapter != "postgres"
+    if not own and not os.environ.get(f"AIRFLOW_CONN_{config.connection.upper()}"):
         yield (
             f"make run uses a Postgres of its own; for your warehouse: export "
             f"AIRFLOW_CONN_{config.connection.upper()}=… (docs/warehouses.md)"

@@ -108,7 +108,8 @@ def _news(
 
 def _warehouse(paths: Paths, tasks: list[dict]) -> Iterator[str]:
     """The relations of the models that ran last, with their rows, and how to look into one."""
-    nodes = json.loads(settings.load().manifest.read_bytes())["nodes"]
+    manifest = json.loads(settings.load().manifest.read_bytes())
+    nodes = manifest["nodes"] if manifest["metadata"]["adapter_type"] == "postgres" else {}
     relations = [
         (nodes[task["task_id"]]["schema"], nodes[task["task_id"]]["alias"])
         for task in report.in_order(tasks)
