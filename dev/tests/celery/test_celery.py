@@ -14,17 +14,20 @@ import pytest
 
 from dev.tests import sample
 from dev.tests.celery.swapping import Installation, Project, generated
-from dev.tests.scheduled.installation import finish, processes_of, start, up, write_project
+from dev.tests.scheduled.installation import (
+    TINY,
+    finish,
+    processes_of,
+    start,
+    up,
+    write_project,
+)
 from scripts.local import celery, processes
 from scripts.local.paths import Paths, installation_paths
 
 SEEDS = (1, 2, 3, 6, 9, 10, 11, 13, 21, 22)[: int(os.environ.get("CELERY_PROJECTS", "10"))]
 HOOKED = {
-    "dbt_project.yml": """
-name: tiny
-profile: tiny
-models: {+materialized: table}
-flags: {send_anonymous_usage_stats: false}
+    "dbt_project.yml": f"""{TINY["dbt_project.yml"]}
 on-run-start: ["create table if not exists hooked.hooks (hook text)"]
 on-run-end: ["insert into hooked.hooks values ('end')"]
 """,
