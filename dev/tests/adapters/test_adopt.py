@@ -90,7 +90,7 @@ def test_a_project_with_a_profile_elsewhere_and_variables_of_its_own(clone, tmp_
             f"profile    my_shop, {reason}",
             "packages   none",
             "nodes      1 model, 1 seed, 1 source, 1 unit_test",
-            "tasks      3, in Airflow",
+            "tasks      4, in Airflow",
             "to do",
             "  - env_var('REGION') has no default: export REGION=…, and ENV REGION=… in the "
             "Dockerfile",
