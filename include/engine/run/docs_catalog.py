@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
@@ -20,6 +18,7 @@ from include.engine.run import params
 from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.operator import DbtOperator
 from include.engine.run.process import shell_command
+from include.engine.run.try_folder import try_folder
 
 TASK_ID = "docs_catalog"
 
@@ -40,12 +39,12 @@ class Catalog(DbtOperator):
     def execute(self, context: Any) -> None:
         config = settings.load()
         require_dbt(config.dbt_executable)
-        with TemporaryDirectory(prefix="dbt-") as folder:
-            self._environment = dbt_environment(config, self.connection, Path(folder))
+        with try_folder() as folder:
+            self._environment = dbt_environment(config, self.connection, folder)
             if added := params.shared_arguments({}):  # the page shows what is usual, not one run
                 self.bash_command = shell_command((*ARGV, *added))
             BashOperator.execute(self, context)
-            catalog = Path(folder, "target", "catalog.json").read_bytes()
+            catalog = (folder / "target" / "catalog.json").read_bytes()
         file = ObjectStoragePath(config.docs_catalog)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(catalog)

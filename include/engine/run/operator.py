@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow.providers.standard.hooks.subprocess import SubprocessResult
@@ -25,6 +23,7 @@ from include.engine.run.environment import dbt_environment, require_dbt
 from include.engine.run.masking import mask_results
 from include.engine.run.process import STDIN, DbtProcess, parse_command, shell_command
 from include.engine.run.shared_manifests import shared_place
+from include.engine.run.try_folder import try_folder
 
 
 class DbtOperator(BashOperator):
@@ -99,9 +98,9 @@ class DbtOperator(BashOperator):
         kept_xcoms.forget(config, context["ti"])
         require_dbt(config.dbt_executable)
         self.cwd = str(config.project_dir) if config.project_dir.is_dir() else None
-        with TemporaryDirectory(prefix="dbt-") as folder:
+        with try_folder() as folder:
             self._environment = dbt_environment(
-                config, self.connection, Path(folder), context["params"].get("target")
+                config, self.connection, folder, context["params"].get("target")
             )
             self._environment |= one_run.environment(context)
             if self.hooks is not None:
@@ -114,8 +113,8 @@ class DbtOperator(BashOperator):
             except AirflowException as error:
                 from include.engine.run import outcome  # a task that succeeds goes without
 
-                raise outcome.failure(self, Path(folder), context, error) from None
-            artifact = mask_results(results.read(Path(folder) / "target"))
+                raise outcome.failure(self, folder, context, error) from None
+            artifact = mask_results(results.read(folder / "target"))
             # Without an artifact dbt's exit code is all that there is.
             if artifact.keys() > {"results"} and not self.wanted <= results.node_ids(artifact):
                 from include.engine.run import outcome
