@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -90,28 +91,32 @@ class Installation:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    def tables(self) -> dict[str, tuple[int, str]]:
-        """By relation: its number of rows, and a checksum of all that does not say when it ran."""
-        columns: dict[str, list[str]] = {}
-        for schema, table, column in self.ask(
-            "select table_schema, table_name, column_name from information_schema.columns"
-            f" where {OURS} and data_type !~ '^timestamp' and column_name !~ '^dbt_'"
-            " order by 1, 2, 3"
-        ):
-            columns.setdefault(f'"{schema}"."{table}"', []).append(f'"{column}"')
-        return {
-            table: self.ask(
-                "select count(*), md5(string_agg(line, '|' order by line collate \"C\")) from"
-                f" (select row({', '.join(names)})::text as line from {table}) as lines"
-            )[0]
-            for table, names in columns.items()
-        }
-
     def left(self, api: Api, run_id: str) -> dict[str, object]:
         """All that a run leaves and that is equal for every executor."""
         return {
             "states": aftermath.states(api, run_id),
             "results": aftermath.results(self.at.state / "runs", run_id),
             "published": aftermath.published(api, run_id),
-            "tables": self.tables(),
+            "tables": tables(self.ask),
         }
+
+
+def tables(ask: Callable[[str], list]) -> dict[str, Sequence]:
+    """By relation: its number of rows, and a checksum of all that does not say when it ran.
+
+    `ask` returns the rows of a statement in the warehouse.
+    """
+    columns: dict[str, list[str]] = {}
+    for schema, table, column in ask(
+        "select table_schema, table_name, column_name from information_schema.columns"
+        f" where {OURS} and data_type !~ '^timestamp' and column_name !~ '^dbt_'"
+        " order by 1, 2, 3"
+    ):
+        columns.setdefault(f'"{schema}"."{table}"', []).append(f'"{column}"')
+    return {
+        table: ask(
+            "select count(*), md5(string_agg(line, '|' order by line collate \"C\")) from"
+            f" (select row({', '.join(names)})::text as line from {table}) as lines"
+        )[0]
+        for table, names in columns.items()
+    }
