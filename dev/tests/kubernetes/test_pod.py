@@ -86,6 +86,12 @@ def test_resources_in_dbts_yaml_reach_the_pod_and_the_template_gives_the_rest():
         entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]
     } == {
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://your-api-server:8080/execution/",
+        "USER": "astro",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": "/tmp/logs",
+        "AIRFLOW__CORE__FERNET_KEY": {
+            "secretKeyRef": {"name": "your-fernet-key", "key": "fernet-key"}
+        },
         "AIRFLOW_CONN_WAREHOUSE": {"secretKeyRef": {"name": "warehouse", "key": "connection"}},
         "DBT_RUNS": "s3://aws_default@your-bucket/dbt/runs",
         "DBT_MANIFEST_CACHE": "s3://aws_default@your-bucket/dbt/parsed",
