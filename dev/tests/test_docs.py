@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from include.engine.plan import meta
 from include.engine.settings import ROOT, Settings, table
@@ -167,6 +168,21 @@ def test_each_key_of_meta_airflow_is_in_the_table():
     names = "".join(line.split(" | ")[0] for line in lines if line.startswith("| `meta"))
     keys = (*meta.KEYS, *meta.DAG_KEYS, *meta.SECTIONS)
     assert sorted(re.findall(r"`meta\.airflow\.(\w+)`", names)) == sorted(keys)
+
+
+def test_the_override_for_celery_has_all_of_the_templates():
+    """The Astro CLI reads one file, so the one for Celery takes the place of the template's."""
+    if not IS_TEMPLATE:
+        return
+    own, celery = (
+        yaml.safe_load((folder / "docker-compose.override.yml").read_text())
+        for folder in (ROOT, ROOT / "docs" / "celery")
+    )
+    assert celery["volumes"] == own["volumes"]
+    for name, service in own["services"].items():
+        for key, value in service.items():
+            given = celery["services"][name][key]
+            assert given == (value | given if key == "environment" else value), (name, key)
 
 
 def test_the_readme_of_the_template_is_short():

@@ -32,12 +32,15 @@ DAG = "dbt_dag"
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project in `folder`; `name` is the image's and the compose project's."""
+    """A copy of the project in `folder`; `name` is the image's and the compose project's. The
+    services are those of the CLI, of the project's override, and of `more` files.
+    """
 
     folder: Path
     name: str = field(default_factory=lambda: f"dbt-airflow-test-{uuid.uuid4().hex[:8]}")
     api_port: int = field(default_factory=lambda: free_port())
     warehouse_port: int = field(default_factory=lambda: free_port())
+    more: tuple[Path, ...] = ()
 
     def docker(self, *argv: str | Path, **options) -> subprocess.CompletedProcess[str]:
         """`docker` with these arguments; `check=False` lets it fail."""
@@ -74,8 +77,9 @@ class Project:
             self.docker("rm", "--force", container)
 
     def compose(self, *argv: str, **options) -> subprocess.CompletedProcess[str]:
-        """`docker compose` on the CLI's services and the project's override."""
-        files = ("--file", COMPOSE, "--file", self.folder / "docker-compose.override.yml")
+        """`docker compose` on the project's services."""
+        override = self.folder / "docker-compose.override.yml"
+        files = [word for file in (COMPOSE, override, *self.more) for word in ("--file", file)]
         ports = {"API_PORT": str(self.api_port), "WAREHOUSE_PORT": str(self.warehouse_port)}
         return self.docker(
             *("compose", "--ansi", "never", "--project-name", self.name),
