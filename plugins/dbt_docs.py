@@ -1,5 +1,5 @@
 """dbt in Airflow's UI: its documentation site, and a page of every task and of each DAG. A run that
-is marked as failed there leaves its results.
+is marked as failed there leaves its results. And the scheduler gets ready what tasks need.
 
 https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/plugins.html
 Airflow imports this file in every task process, too: what the pages need (engine/ui) is imported
@@ -35,10 +35,20 @@ def app():
 
 
 class Listener:
-    """Airflow calls it for each failed run. A run that ended by itself has written its results."""
+    """What Airflow calls when a scheduler starts, and for each failed run."""
+
+    @hookimpl
+    def on_starting(self, component) -> None:
+        """The LocalExecutor forks tasks from the scheduler. (This is called in each task, too.)"""
+        if type(component).__name__ == "Job" and sys.argv[1:2] == ["scheduler"]:
+            find_engine()
+            from include.engine.dag.preload import preload
+
+            preload()
 
     @hookimpl
     def on_dag_run_failed(self, dag_run, msg: str) -> None:
+        """A run that ended by itself has written its results."""
         if "manually" in msg:
             run = dag_run.dag_id, dag_run.run_id
             Thread(target=write_results, args=run, daemon=True).start()

@@ -50,7 +50,13 @@ def test_nothing_else_reads_the_environment():
     }
     assert reads == {
         f"include/engine/{name}.py"
-        for name in ("settings", "run/dbt", "run/environment", "manifest/build")
+        for name in (
+            "settings",
+            "dag/preload",
+            "manifest/build",
+            "run/dbt",
+            "run/environment",
+        )
     }
 
 

@@ -99,13 +99,11 @@ def test_all_code_that_makes_a_plan_tells_it_from_that_of_another_version():
     }
 
 
-def test_the_plan_of_another_version_of_the_code_is_not_used(path, monkeypatch, tmp_path):
-    code = tmp_path / "code.py"
-    code.write_text("1")
-    monkeypatch.setattr(cache, "MADE_BY", (code,))
+def test_the_plan_of_another_version_of_the_code_is_not_used(path, monkeypatch):
+    monkeypatch.setattr(cache, "_CODE", b"1")
     cache.write_plan(path, OPTIONS, planned(path))
     assert cache.read_plan(path, OPTIONS) == planned(path)
-    code.write_text("2")
+    monkeypatch.setattr(cache, "_CODE", b"2")
     assert cache.read_plan(path, OPTIONS) is None
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from dev.tests.scheduled.aftermath import said, states
 from dev.tests.scheduled.installation import clear, dag_arguments, triggered, write_project
+from dev.tests.warm.conftest import eventually
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
 
@@ -32,7 +33,7 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(environment) -> dict[str, str]:
-    return environment | dag_arguments(schedule="none", retries=0)
+    return environment | dag_arguments(schedule="none", retries=0) | {"DBT_WARM_IDLE": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,13 @@ def tables(at, api) -> Callable[[], dict[str, tuple]]:
 def own(rows: dict[str, tuple]) -> set[tuple[str, str]]:
     """The pairs of `run_started_at` and `invocation_id` in the tables."""
     return {row[:2] for row in rows.values()}
+
+
+def test_a_warm_dbt_that_is_to_stay_starts_with_the_scheduler(at, api):
+    def commands() -> list[int | None]:
+        return [json.loads(file.read_text()).get("commands") for file in at.warm.glob("*.json")]
+
+    assert eventually(lambda: commands() == [0])
 
 
 def test_tasks_of_a_run_share_both_also_when_they_are_cleared(api, at, runs, tables):

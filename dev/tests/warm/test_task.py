@@ -14,8 +14,13 @@ from cryptography.fernet import Fernet
 from include.engine import settings
 from include.engine.run import shared_manifests
 from include.engine.run.environment import local_paths
-from include.engine.run.process import DbtProcess, parse_command, shell_command
-from include.engine.warm import client
+from include.engine.run.process import (
+    DbtProcess,
+    parse_command,
+    shell_command,
+    start_warm_dbt,
+)
+from include.engine.warm import client, protocol
 
 from .conftest import DBT, LAUNCHER, Warm, eventually
 from .test_processes import asleep
@@ -42,6 +47,21 @@ def task(shop, caplog):
         return ended.exit_code, ended.output, said
 
     return run
+
+
+def test_one_that_was_started_before_takes_the_first_command(own_warm, shop, task, monkeypatch):
+    """As the scheduler does; a second one finds it there."""
+    for name in [name for name in os.environ if name.startswith(protocol.INHERITED)]:
+        monkeypatch.delenv(name)
+    for name, value in own_warm.env.items():
+        monkeypatch.setenv(name, value)
+    start_warm_dbt(DBT, os.environ)
+    start_warm_dbt(DBT, os.environ)
+    assert eventually(lambda: len(own_warm.servers()) == 1)
+    listed = task(
+        own_warm, "ls", "--quiet", "--resource-type", "model", "--select", "one", **NO_SHELL
+    )
+    assert listed[:2] == (0, "shop.one")
 
 
 @pytest.mark.parametrize(

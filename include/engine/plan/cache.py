@@ -35,6 +35,9 @@ _READ_BY = (_PLAN.with_name("manifest") / name for name in ("hooks.py", "records
 MADE_BY = (*sorted(_PLAN.glob("*.py")), *_READ_BY)
 """The code that makes a plan."""
 
+# Of the code that this process has: files may change while it runs.
+_CODE = hashlib.sha256(b"".join(file.read_bytes() for file in MADE_BY)).digest()
+
 _UNWRITTEN: dict[Path, tuple[str, tuple[Dag, ...]]] = {}
 """By manifest, the origin and the plan that this process could not write."""
 
@@ -181,7 +184,6 @@ def _origin(path: Path, options: Options) -> str:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         state = os.fstat(file.fileno())
-    code = b"".join(file.read_bytes() for file in MADE_BY)
-    digest = hashlib.sha256(head + code).hexdigest()
+    digest = hashlib.sha256(head + _CODE).hexdigest()
     made_from = {"digest": digest, "size": state.st_size, "modified": state.st_mtime_ns}
     return json.dumps(made_from | options._asdict())

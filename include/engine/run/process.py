@@ -58,6 +58,16 @@ def lost_schema_race(environment: Mapping[str, str]) -> bool:
         return False
 
 
+def start_warm_dbt(dbt: Path, environ: Mapping[str, str]) -> None:
+    """Starts the warm dbt that tasks with this environment would start, unless it is there. Raises
+    OSError or protocol.RunCold where there can be none.
+    """
+    if os.access(protocol.python_of(str(dbt)), os.X_OK):
+        identity = protocol.identity(str(dbt), environ)
+        path = protocol.socket_path(identity, environ)
+        client.start_server_once(path, identity, str(dbt)).close()
+
+
 class DbtProcess(SubprocessHook):
     """Runs the commands of the program `dbt`, through a warm one if `warm`.
 
