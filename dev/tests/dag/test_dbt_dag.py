@@ -186,7 +186,7 @@ def test_a_models_process_imports_nothing_of_what_makes_a_plan_or_tells_of_a_run
             "run.operator",
             "run.params",
         ),
-        *("run.process", "run.results", "run.shared_manifests"),
+        *("run.process", "run.results", "run.shared_manifests", "run.try_folder"),
         *("warm.client", "warm.protocol", "warm.store"),
         *("warehouse", "warehouse.adapters", "warehouse.connection", "warehouse.installed"),
         *("warehouse.profile", "warehouse.project", "warehouse.variables"),

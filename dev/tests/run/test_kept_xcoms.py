@@ -22,6 +22,7 @@ class Running(NamedTuple):
     asked: list[str]
     dag_id: str = "dbt_dag"
     run_id: str = "scheduled__2026-01-01T00:00:00+00:00"
+    try_number: int = 1
 
     def xcom_pull(self, task_ids: list[str], map_indexes: int) -> list[Any]:
         self.asked.extend(task_ids)
@@ -59,6 +60,23 @@ def test_a_task_that_starts_again_has_kept_nothing(config):
     kept_xcoms.forget(config, task("a"))
     kept_xcoms.forget(config, task("a"))
     assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "Airflow"}}
+
+
+def test_a_try_that_goes_on_beside_a_later_one_keeps_nothing(config):
+    """A frozen worker wakes up: its try ends after the next one has begun, or ended."""
+    kept_xcoms.forget(config, task("a", try_number=2))
+    kept_xcoms.keep(config, task("a"), {"of": "the first try"})
+    assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "Airflow"}}
+    kept_xcoms.keep(config, task("a", try_number=2), {"of": "the second try"})
+    kept_xcoms.keep(config, task("a"), {"of": "the first try"})
+    assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "the second try"}}
+
+
+def test_machines_that_share_the_folder_share_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    config = settings.load({"DBT_RUNS": str(tmp_path), "DBT_RUNS_SHARED": "true"})
+    kept_xcoms.keep(config, task("a"), {"of": "a"})
+    assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "a"}}
 
 
 def test_runs_and_dags_are_kept_apart(config):

@@ -1,9 +1,9 @@
-"""The XCom of each task of a run, also as a file, where one machine runs all tasks.
+"""The XCom of each task of a run, also as a file, where all tasks have the folder DBT_RUNS.
 
 Airflow hands out XComs one by one, each by a request to its API server. The last task of a run
 needs all of them, and so do on-run-end hooks: they read the files, and ask Airflow for what has
-none. With an executor that runs tasks on several machines there are no files: one that an earlier
-try has left on another machine could not be told from the newest.
+none. Where each machine has a folder of its own there are no files: one that an earlier try has
+left on another machine could not be told from the newest.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ def pull(config: Settings, ti: Any, task_ids: Iterable[str]) -> dict[str, Mappin
     return {task_id: xcom for task_id, xcom in kept.items() if xcom}
 
 
-def keep(config: Settings, ti: Any, xcom: Mapping[str, Any]) -> None:
-    """Writes what the task of `ti` returns. Airflow has it, too: a full disk is no error."""
+def keep(config: Settings, ti: Any, xcom: Mapping[str, Any] | None) -> None:
+    """Writes what the task of `ti` returns. Airflow has it, too: a full disk is no error.
+
+    A try that goes on though Airflow has started a later one writes nothing: a frozen worker's.
+    """
     folder = run_folder(config, ti.dag_id, ti.run_id)
-    if folder:
+    if folder and ti.try_number >= kept_try(folder, ti.task_id):
         file = folder / file_name(ti.task_id)
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            file.with_suffix(".new").write_text(json.dumps(xcom))
+            file.with_suffix(".new").write_text(json.dumps({"try": ti.try_number, "xcom": xcom}))
             file.with_suffix(".new").replace(file)
 
 
 def forget(config: Settings, ti: Any) -> None:
     """Removes what an earlier try of the task has kept, as Airflow does when a task starts."""
-    folder = run_folder(config, ti.dag_id, ti.run_id)
-    if folder:
-        with contextlib.suppress(OSError):
-            (folder / file_name(ti.task_id)).unlink()
+    keep(config, ti, None)
 
 
 def remove_old(config: Settings, dag_id: str) -> None:
@@ -66,16 +66,25 @@ def remove_old(config: Settings, dag_id: str) -> None:
 
 def read(folder: Path | None, task_id: str) -> Any:
     """What the task has kept in the folder of its run; None if that is nothing."""
-    if folder:
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((folder / file_name(task_id)).read_bytes())
-    return None
+    return kept(folder, task_id).get("xcom") if folder else None
+
+
+def kept_try(folder: Path, task_id: str) -> int:
+    """The number of the last try that has written into the folder of its run; 0 if none has."""
+    return kept(folder, task_id).get("try", 0)
+
+
+def kept(folder: Path, task_id: str) -> Mapping[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((folder / file_name(task_id)).read_bytes())
+    return {}
 
 
 def run_folder(config: Settings, dag_id: str, run_id: str) -> Path | None:
     """The folder for the files of a run, which may not exist yet; None where none are kept."""
     runs = config.runs_folder
-    if "://" in runs or executors.run_elsewhere(conf.get("core", "executor")):
+    elsewhere = executors.run_elsewhere(conf.get("core", "executor"))
+    if "://" in runs or (elsewhere and not config.runs_shared):
         return None
     return Path(runs, FOLDER, file_name(dag_id), file_name(run_id))
 
