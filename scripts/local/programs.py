@@ -24,6 +24,8 @@ CONFIGURATION = {
     "scram_iterations": "1",
     "synchronous_commit": "off",  # a crash of the machine may lose the last second, no more
     "client_connection_check_interval": "2s",  # ends the query of a dbt that was killed
+    # Ends the transaction of a dbt that is frozen, before Airflow retries its task after 5 minutes.
+    "idle_in_transaction_session_timeout": "4min",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

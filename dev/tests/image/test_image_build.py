@@ -317,6 +317,7 @@ def test_a_dag_file_in_a_bundle_elsewhere_finds_the_images_include_and_manifest(
 def test_the_warehouse_is_published_on_this_machine_alone_and_beside_airflows_database(project):
     override = yaml.safe_load((project.folder / "docker-compose.override.yml").read_text())
     warehouse = override["services"]["warehouse"]
-    assert warehouse["command"] == "postgres -c client_connection_check_interval=2s"
+    options = "-c client_connection_check_interval=2s -c idle_in_transaction_session_timeout=4min"
+    assert warehouse["command"] == f"postgres {options}"
     assert warehouse["ports"] == ["127.0.0.1:${WAREHOUSE_PORT:-5433}:5432"]
     assert warehouse["volumes"] == ["warehouse:/var/lib/postgresql/data"]

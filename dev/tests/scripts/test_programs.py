@@ -18,6 +18,7 @@ FOR_EVERY_VERSION = {
     "listen_addresses": "",
     "max_connections": "200",
     "synchronous_commit": "off",
+    "idle_in_transaction_session_timeout": "4min",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
