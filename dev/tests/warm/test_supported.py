@@ -105,3 +105,29 @@ def test_another_dbt(own_warm, shop, tmp_path, name, change):
         if change != "type":
             assert f"dbt starts cold: {name} of dbt-core 1." in result.text
     assert not result.cold or result.text.startswith(f"dbt starts cold: {name} of dbt-core 1.")
+
+
+LIST = """
+import json, pathlib, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+import warmup
+folder = pathlib.Path(sys.argv[2])
+def listed():
+    found = pkgutil.iter_modules([str(folder), "/no/such/folder"], "a.")
+    return [[module.name, module.ispkg] for module in found]
+cold = listed()
+warmup.prepare()
+warm = [listed(), listed()]
+(folder / "dbt_new").mkdir()
+(folder / "dbt_new" / "__init__.py").touch()
+print(json.dumps([cold, *warm, listed()]))
+"""
+
+
+def test_the_modules_of_a_folder_are_listed_again_when_it_has_changed(tmp_path):
+    """dbt finds its plugins in such a list."""
+    (tmp_path / "dbt_old.py").touch()
+    said = run_python(LIST, str(WARM), str(tmp_path))
+    cold, first, second, changed = json.loads(said)
+    assert cold == first == second == [["a.dbt_old", False]]
+    assert changed == [["a.dbt_new", True], ["a.dbt_old", False]]

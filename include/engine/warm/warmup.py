@@ -3,9 +3,11 @@
 import contextlib
 import importlib
 import multiprocessing
+import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import FileFinder
 
 import dbt.mp_context
 import dbt.task
@@ -36,8 +38,24 @@ def prepare() -> None:
     # dbt takes only locks from it. Those of "spawn" need a tracker process for each command and
     # leave a semaphore in /dev/shm when they are killed; those of "fork" have no name.
     dbt.mp_context._MP_CONTEXT.get_context = lambda: multiprocessing.get_context("fork")
+    pkgutil.iter_importer_modules.register(FileFinder, list_modules)
     behavior_flags.BehaviorFlagRendered._default_source = staticmethod(default_source)
     events.install()
+
+
+LIST_MODULES = pkgutil.iter_importer_modules.dispatch(FileFinder)
+LISTED: dict[tuple[str, str], tuple[int, list[tuple[str, bool]]]] = {}
+
+
+def list_modules(finder: FileFinder, prefix: str = "") -> list[tuple[str, bool]]:
+    """The modules in a folder of sys.path, for pkgutil.iter_modules. dbt lists them all in each
+    command, to find its plugins; they are listed again when the folder has changed.
+    """
+    key = finder.path, prefix
+    changed = os.stat(finder.path).st_mtime_ns if os.path.isdir(finder.path) else 0
+    if LISTED.get(key, (-1, []))[0] != changed:
+        LISTED[key] = changed, list(LIST_MODULES(finder, prefix))
+    return LISTED[key][1]
 
 
 def default_source() -> str:
