@@ -91,7 +91,7 @@ test-celery: airflow-venv dbt-venv celery-venv ## compare two Celery workers and
 test-kubernetes: airflow-venv dbt-venv kubernetes-venv ## check the template of a task's pod, with Airflow's own generator
 	@PYTHONPATH="$$(echo "$(CURDIR)"/.airflow/kubernetes/lib/python*/site-packages)" $(PYTEST) dev/tests/kubernetes
 
-test-executors: airflow-venv ## compare Celery in Docker with the LocalExecutor, in real containers
+test-executors: airflow-venv ## compare a pod for each task, and Celery in Docker, with the LocalExecutor, in real containers
 	@$(PYTEST) dev/tests/executors
 
 test-browser: airflow-venv manifest browser-venv ## drive Airflow's UI with a real browser: what a person sees
@@ -144,7 +144,7 @@ pins: own-uv ## write each requirements-*.txt from its requirements-*.in, here a
 	@echo dbt-core-experimental-parser | "$(FOUND_UV)" $(COMPILE) --excludes /dev/stdin requirements-dbt.in -o requirements-dbt.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	@"$(FOUND_UV)" --directory dev $(COMPILE) requirements-browser.in -o requirements-browser.txt
-	@for name in celery kubernetes; do \
+	@for name in celery kubernetes pods; do \
 		{ sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' dev/requirements-dev.txt; echo valkey; } | "$(FOUND_UV)" --directory dev \
 		$(COMPILE) --excludes /dev/stdin requirements-$$name.in -o requirements-$$name.txt || exit 1; done
 	@for pins in dev/adapters/*.in dev/dbt/*.in; do echo dbt-core-experimental-parser | \

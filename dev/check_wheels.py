@@ -26,6 +26,7 @@ PINS = (
     "dev/requirements-browser.txt",
     "dev/requirements-celery.txt",
     "dev/requirements-kubernetes.txt",
+    "dev/requirements-pods.txt",
     "dev/requirements-uv.txt",
     *sorted(
         str(file.relative_to(PROJECT))

@@ -13,7 +13,7 @@ from dev.tests.image.astro import HOME, Project, clone
 from dev.tests.image.conftest import pytest_terminal_summary  # noqa: F401
 from include.engine.settings import ROOT
 
-ADDED = ("requirements-celery.txt",)
+ADDED = ("requirements-celery.txt", "requirements-pods.txt")
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ ASKED = (
     "dev/requirements-browser",
     "dev/requirements-celery",
     "dev/requirements-kubernetes",
+    "dev/requirements-pods",
 )
 
 
