@@ -31,7 +31,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-postgres test-celery test-kubernetes test-executors test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-postgres test-celery test-faults test-kubernetes test-executors test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -66,7 +66,7 @@ test-warm: airflow-venv dbt-venv ## test the warm dbt, against the cold one and 
 
 test-quick: airflow-venv manifest ## the tests that need no database
 	@$(PYTEST) tests
-	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes foreign warm oracle image executors browser celery kubernetes adapters)
+	@$(PYTEST) dev/tests $(addprefix --ignore dev/tests/,scheduled shapes foreign warm oracle image executors browser celery faults kubernetes adapters)
 
 test-adapters: airflow-venv dbt-venv own-uv ## test each warehouse's adapter, and projects of many shapes, in environments of their own
 	@UV="$(FOUND_UV)" $(PYTEST) dev/tests/adapters
@@ -87,6 +87,9 @@ test-postgres: airflow-venv dbt-venv ## run the whole DAG on another PostgreSQL,
 
 test-celery: airflow-venv dbt-venv celery-venv ## compare two Celery workers and Redis with the LocalExecutor (PROJECTS=10)
 	@CELERY_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/celery
+
+test-faults: airflow-venv dbt-venv celery-venv ## break each part of two Celery workers' Airflow in the middle of a run (as root, 11 minutes)
+	@$(PYTEST) -rP --show-capture=stdout dev/tests/faults
 
 test-kubernetes: airflow-venv dbt-venv kubernetes-venv ## check the template of a task's pod, with Airflow's own generator
 	@PYTHONPATH="$$(echo "$(CURDIR)"/.airflow/kubernetes/lib/python*/site-packages)" $(PYTEST) dev/tests/kubernetes

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from scripts.local import processes
@@ -99,8 +100,17 @@ def worker_environment(common: Mapping[str, str], paths: Paths, name: str) -> di
     }
 
 
-def spawn_worker(paths: Paths, common: Mapping[str, str], verb: str, name: str) -> None:
-    """Start one worker in a folder of its own, which stays when the worker ends."""
+def spawn_worker(
+    paths: Paths,
+    common: Mapping[str, str],
+    verb: str,
+    name: str,
+    own: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Start one worker in a folder of its own, which stays when the worker ends.
+
+    `own` are variables of this worker alone.
+    """
     (paths.worker(name) / "tmp").mkdir(parents=True, exist_ok=True)
     paths.warm.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = ["celery", "worker", "--skip-serve-logs", "--queues", f"default,{name}"]
@@ -109,7 +119,7 @@ def spawn_worker(paths: Paths, common: Mapping[str, str], verb: str, name: str) 
         paths,
         name,
         [sys.executable, "-m", "airflow", *words],
-        worker_environment(common, paths, name),
+        {**worker_environment(common, paths, name), **own},
         verb,
     )
 

@@ -142,6 +142,16 @@ def clear(api: Api, run_id: str, *task_ids: str, **options: object) -> str:
     return ended(api, run_id)
 
 
+def wait_until(
+    condition: Callable[[], object], seconds: float = 120, found: Callable[[], object] = str
+) -> None:
+    """Wait until the condition holds; the message of the failure is what was `found` instead."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, found()
+        time.sleep(0.2)
+
+
 def ended(api: Api, run_id: str) -> str:
     """The state of the run, once it has finished."""
     deadline = time.monotonic() + 240
