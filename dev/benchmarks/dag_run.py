@@ -7,6 +7,7 @@ Postgres and with the same Airflow settings: LocalExecutor, 8 tasks at a time. T
 seconds take turns in one Airflow, as a machine's speed may change within minutes; the others have
 one each. All are started before the clock. A first run is a row of its own: this project's starts
 the warm dbt, which parses. Those that follow, if it was short, are told as median (least-greatest).
+So are first runs of a day: the warm dbt has ended, and the next one finds the parsed manifest.
 With a dbt that does nothing only Airflow has work: tasks, their results and assets.
 "floor" is how many times the floor's wall time that is: of its first run, or the median of what it
 is in each turn that follows; for those that do not take turns with the floor, of its median.
@@ -44,6 +45,7 @@ PARALLELISM = 8
 SECONDS = 3600
 LONG = 150  # seconds of a first run that is the only one
 FIRST = ", first run"
+DAY = ", first run of a day"
 
 
 @dataclass(frozen=True)
@@ -176,14 +178,27 @@ def measure(
     """
     with airflow_of(contenders, at, given) as apis:
         pairs = list(zip(contenders, apis, strict=True))
-        first = [once(contender, api) for contender, api in pairs]
+        first = [once(*pair, at) for pair in pairs]
         for contender, run in zip(contenders, first, strict=True):
             yield row(f"{contender.name}{FIRST}", [run])
         if max(run["wall"] for run in first) > LONG or not runs:
             return
-        turns = [[once(contender, api) for contender, api in pairs] for _ in range(runs)]
-        for contender, following in zip(contenders, zip(*turns, strict=True), strict=True):
-            yield row(contender.name, following) | in_turns(following, contenders, turns)
+        yield from take_turns(pairs, at, runs)
+        days = [pair for pair in pairs if pair[0] in (FLOOR, OURS)]
+        if OURS in contenders:
+            yield from take_turns(days, at, runs, day=True)
+
+
+def take_turns(
+    pairs: Sequence[tuple[Contender, Api]], at: Paths, runs: int, day: bool = False
+) -> Iterator[dict]:
+    """A row for the runs of each contender; of this project's alone if each begins a `day`."""
+    contenders = [contender for contender, _ in pairs]
+    turns = [[once(*pair, at, day) for pair in pairs] for _ in range(runs)]
+    for contender, following in zip(contenders, zip(*turns, strict=True), strict=True):
+        if not day or contender is OURS:
+            name = contender.name + (DAY if day else "")
+            yield row(name, following) | in_turns(following, contenders, turns)
 
 
 def in_turns(
@@ -197,8 +212,10 @@ def in_turns(
     return {"floor": figures.spread(times, 2)}
 
 
-def once(contender: Contender, api: Api) -> dict[str, float]:
-    """One run of the contender's DAG."""
+def once(contender: Contender, api: Api, at: Paths, day: bool = False) -> dict[str, float]:
+    """One run of the contender's DAG. If it begins a `day`, the warm dbt is ended before."""
+    if day:
+        processes.stop_all_with(f"{at.warm}{os.sep}")
     run_id = f"bench_{time.time():.0f}"
     before, began = busy(), time.monotonic()
     api.trigger(run_id)
