@@ -3,7 +3,8 @@
     python -m dev.benchmarks.warm_rows
 
 Two servers take turns: one with all rows, one without this row. Their commands are a `dbt run` and
-a `dbt test` of one model, as tasks start them. CPU is that of servers and workers, not of clients.
+a `dbt test` of one model, as tasks start them. CPU is that of servers and workers, not of clients
+and not of workers that end, as each does that has parsed.
 Prints the median of the rounds, least and greatest. A row that is there for other reasons than
 speed may cost something.
 """
