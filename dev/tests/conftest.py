@@ -99,7 +99,7 @@ class Instance:
     results: dict[str, dict] = field(default_factory=dict)
     xcoms: dict[str, object] = field(default_factory=dict)
     dag_id: ClassVar[str] = "dbt_dag"
-    try_number: ClassVar[int] = 1
+    id: ClassVar[str] = "01a22273-9cd7-715b-9a3f-af36c77e3486"
     log_url: ClassVar[str] = "http://localhost:8080/dags/dbt_dag"
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 
 from include.engine import settings
 from include.engine.run import kept_xcoms
+
+LATER = UUID("01a22273-0002-7000-8000-000000000000")
+"""The id of a later try: Airflow's begin with the time."""
 
 ODD = "model.shop." + "日本語" * 60 + "/.."
 
@@ -22,7 +26,7 @@ class Running(NamedTuple):
     asked: list[str]
     dag_id: str = "dbt_dag"
     run_id: str = "scheduled__2026-01-01T00:00:00+00:00"
-    try_number: int = 1
+    id: UUID = UUID("01a22273-0001-7000-8000-000000000000")
 
     def xcom_pull(self, task_ids: list[str], map_indexes: int) -> list[Any]:
         self.asked.extend(task_ids)
@@ -64,12 +68,21 @@ def test_a_task_that_starts_again_has_kept_nothing(config):
 
 def test_a_try_that_goes_on_beside_a_later_one_keeps_nothing(config):
     """A frozen worker wakes up: its try ends after the next one has begun, or ended."""
-    kept_xcoms.forget(config, task("a", try_number=2))
+    kept_xcoms.forget(config, task("a", id=LATER))
     kept_xcoms.keep(config, task("a"), {"of": "the first try"})
     assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "Airflow"}}
-    kept_xcoms.keep(config, task("a", try_number=2), {"of": "the second try"})
+    kept_xcoms.keep(config, task("a", id=LATER), {"of": "the second try"})
     kept_xcoms.keep(config, task("a"), {"of": "the first try"})
     assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "the second try"}}
+
+
+def test_a_run_with_the_id_of_a_deleted_one_keeps_its_own(config):
+    """Its tasks begin with their first try, though the deleted run had several."""
+    kept_xcoms.keep(config, task("a"), {"of": "the deleted run"})
+    kept_xcoms.forget(config, task("a", id=LATER))
+    assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "Airflow"}}
+    kept_xcoms.keep(config, task("a", id=LATER), {"of": "the new run"})
+    assert kept_xcoms.pull(config, task(), ["a"]) == {"a": {"of": "the new run"}}
 
 
 def test_machines_that_share_the_folder_share_what_is_kept(tmp_path, monkeypatch):

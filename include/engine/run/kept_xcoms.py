@@ -40,13 +40,15 @@ def keep(config: Settings, ti: Any, xcom: Mapping[str, Any] | None) -> None:
     """Writes what the task of `ti` returns. Airflow has it, too: a full disk is no error.
 
     A try that goes on though Airflow has started a later one writes nothing: a frozen worker's.
+    Airflow gives each try a UUID of version 7, which tells when it was made. The numbers of tries
+    begin anew if a run is deleted and another one has its id.
     """
     folder = run_folder(config, ti.dag_id, ti.run_id)
-    if folder and ti.try_number >= kept_try(folder, ti.task_id):
+    if folder and str(ti.id) >= written(folder, ti.task_id).get("try", ""):
         file = folder / file_name(ti.task_id)
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            file.with_suffix(".new").write_text(json.dumps({"try": ti.try_number, "xcom": xcom}))
+            file.with_suffix(".new").write_text(json.dumps({"try": str(ti.id), "xcom": xcom}))
             file.with_suffix(".new").replace(file)
 
 
@@ -66,15 +68,11 @@ def remove_old(config: Settings, dag_id: str) -> None:
 
 def read(folder: Path | None, task_id: str) -> Any:
     """What the task has kept in the folder of its run; None if that is nothing."""
-    return kept(folder, task_id).get("xcom") if folder else None
+    return written(folder, task_id).get("xcom") if folder else None
 
 
-def kept_try(folder: Path, task_id: str) -> int:
-    """The number of the last try that has written into the folder of its run; 0 if none has."""
-    return kept(folder, task_id).get("try", 0)
-
-
-def kept(folder: Path, task_id: str) -> Mapping[str, Any]:
+def written(folder: Path, task_id: str) -> Mapping[str, Any]:
+    """The id of the last try of the task, and what it returned; {} if there is no such file."""
     with contextlib.suppress(OSError, ValueError):
         return json.loads((folder / file_name(task_id)).read_bytes())
     return {}
