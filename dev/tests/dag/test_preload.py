@@ -22,8 +22,7 @@ assert DagBag(sys.argv[2]).dags
 """
 
 START = """
-import json, runpy, sys
-from airflow.dag_processing.dagbag import DagBag
+import runpy, sys
 class Job: ...
 class TaskRunnerMarker: ...
 listener = runpy.run_path(sys.argv.pop())["Listener"]()
@@ -35,6 +34,8 @@ listener.on_starting(component=Job())
 """
 
 TASK = """
+import json
+from airflow.dag_processing.dagbag import DagBag
 before = of_engine()
 (task,) = DagBag(sys.argv[2]).dags["dbt_dag"].tasks
 compiled = sys.modules["include.engine.warehouse.project"]._template.cache_info().currsize

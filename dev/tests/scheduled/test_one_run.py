@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from dev.tests.scheduled.aftermath import said, states
-from dev.tests.scheduled.installation import clear, dag_arguments, triggered, write_project
-from dev.tests.warm.conftest import eventually
+from dev.tests.scheduled.installation import (
+    clear,
+    dag_arguments,
+    triggered,
+    wait_until,
+    write_project,
+)
 from scripts.local import postgres
 from scripts.local.environment import load_secrets
 
@@ -60,7 +65,7 @@ def test_a_warm_dbt_that_is_to_stay_starts_with_the_scheduler(at, api):
     def commands() -> list[int | None]:
         return [json.loads(file.read_text()).get("commands") for file in at.warm.glob("*.json")]
 
-    assert eventually(lambda: commands() == [0])
+    wait_until(lambda: commands() == [0], found=commands)
 
 
 def test_tasks_of_a_run_share_both_also_when_they_are_cleared(api, at, runs, tables):
