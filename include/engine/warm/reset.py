@@ -30,7 +30,6 @@ from dbt_common.events.event_manager_client import cleanup_event_logger, get_eve
 COMMANDS = frozenset(("list", "ls", "run", "seed", "snapshot", "test"))
 COMPILE = compilation.Compiler.compile
 GET_GRAPH_QUEUE = GraphRunnableTask.get_graph_queue
-WRITE_SEMANTIC_MANIFEST = parser.write_semantic_manifest
 
 
 class CachedManifest(Manifest):
@@ -72,13 +71,6 @@ def adopt(manifest: Manifest, graph: networkx.DiGraph, config: RuntimeConfig) ->
 def install() -> None:
     compilation.Compiler.compile = compile_graph
     GraphRunnableTask.get_graph_queue = get_graph_queue
-    parser.write_semantic_manifest = write_semantic_manifest
-
-
-def write_semantic_manifest(manifest: Manifest, target_path: str) -> None:
-    """parser.write_semantic_manifest, but for a cached manifest."""
-    if manifest is not Adopted.manifest:
-        WRITE_SEMANTIC_MANIFEST(manifest, target_path)
 
 
 def compile_graph(

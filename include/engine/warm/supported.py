@@ -53,11 +53,6 @@ REPLACED = (
         "the manifest comes from memory instead of a parse",
     ),
     Row(
-        "dbt.parser.manifest:write_semantic_manifest",
-        ("(manifest, target_path)",),
-        "a command of one node does not write what is known of all nodes",
-    ),
-    Row(
         "dbt.compilation:Compiler.compile",
         (
             "(self, manifest, write=True, add_test_edges=False, catalogs=None) -> Graph",
