@@ -1,4 +1,4 @@
-"""What each row of include/engine/warm/supported.py saves: CPU milliseconds of one warm command.
+"""What each row of include/engine/inside/supported.py saves: CPU milliseconds of one warm command.
 
     python -m dev.benchmarks.warm_rows
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dev.benchmarks.warm_command import IN_A_TASK, cpu_seconds, generate
 from dev.tests.postgres import run_postgres
-from dev.tests.warm.conftest import DBT, LAUNCHER, make_warm
+from dev.tests.warm.conftest import DBT, INSIDE, LAUNCHER, make_warm
 
 COMMANDS = (("run", "--select", "m3"), ("test", "--select", "m3"))
 WITHOUT = """
@@ -49,9 +49,10 @@ class Contender:
     """The warm dbt, without one row."""
 
     def __init__(self, scratch: Path, postgres: Path, project: Path, without: str) -> None:
-        self.code = Path(tempfile.mkdtemp(dir=scratch)) / "warm"
-        shutil.copytree(LAUNCHER.parents[1], self.code)
-        for file, function in (("warmup.py", "prepare"), ("parsing.py", "install")):
+        self.code = Path(tempfile.mkdtemp(dir=scratch))
+        for room in ("inside", "warm"):
+            shutil.copytree(LAUNCHER.parents[2] / room, self.code / room)
+        for file, function in (("warm/warmup.py", "prepare"), ("inside/parsing.py", "install")):
             if without:
                 with (self.code / file).open("a") as code:
                     code.write(WITHOUT.format(name=without, function=function))
@@ -72,7 +73,7 @@ class Contender:
         for words in COMMANDS:
             (_, *argv), env, _ = self.warm.command(self.project, *words, **IN_A_TASK)
             subprocess.run(
-                [self.code / "bin" / "dbt", *argv], env=env | {"DBT_EXECUTABLE": str(DBT)},
+                [self.code / "warm" / "bin" / "dbt", *argv], env=env | {"DBT_EXECUTABLE": str(DBT)},
                 check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -80,7 +81,7 @@ class Contender:
 def rows() -> list[str]:
     code = "import supported; print(*(row.name for row in supported.REPLACED))"
     argv = [DBT.resolve().parent / "python", "-c", code]
-    done = subprocess.run(argv, cwd=LAUNCHER.parents[1], check=True, capture_output=True, text=True)
+    done = subprocess.run(argv, cwd=INSIDE, check=True, capture_output=True, text=True)
     return done.stdout.split()
 
 

@@ -27,8 +27,9 @@ OWN_VARIABLES = {
 
 
 def cold_modules() -> list[Path]:
-    """The modules of the engine without the warm dbt, which is for dbt's Python API only."""
-    return [path for path in sorted(ENGINE.rglob("*.py")) if "warm" not in path.parts]
+    """The modules of the engine without those that are for dbt's Python API only."""
+    python_only = {"inside", "warm"}
+    return [path for path in sorted(ENGINE.rglob("*.py")) if not python_only & set(path.parts)]
 
 
 def texts(paths: Iterable[Path]) -> Iterator[str]:

@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 from fsspec.implementations.memory import MemoryFileSystem
 
 from include.engine import settings
+from include.engine.inside import store
 from include.engine.run import environment, shared_manifests
-from include.engine.warm import store
 
 KEY = Fernet.generate_key().decode()
 

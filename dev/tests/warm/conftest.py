@@ -19,6 +19,7 @@ import pytest
 from dev.tests.postgres import run_postgres
 
 ROOT = Path(__file__).resolve().parents[3]
+INSIDE = ROOT / "include" / "engine" / "inside"
 LAUNCHER = ROOT / "include" / "engine" / "warm" / "bin" / "dbt"
 DBT = Path(os.environ.get("DBT_EXECUTABLE") or ROOT / ".dbt" / "venv" / "bin" / "dbt")
 

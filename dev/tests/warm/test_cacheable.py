@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from .conftest import DBT, ROOT, make_project
+from .conftest import DBT, INSIDE, make_project
 
 HARMLESS = {
     "models/hooked.sql": """{{ config(
@@ -133,8 +133,7 @@ print(bool(manifest_cache.settled_states([file.name])))
 )
 def test_clock_that_was_set_back(clock, settled):
     """A change that lies in the future was not made just now."""
-    warm = ROOT / "include" / "engine" / "warm"
-    argv = [DBT.resolve().parent / "python", "-c", CLOCK, warm, str(clock)]
+    argv = [DBT.resolve().parent / "python", "-c", CLOCK, INSIDE, str(clock)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout == f"{settled}\n"
 
@@ -153,7 +152,7 @@ parsing.keep(Before(), None, print)
 def test_a_file_that_vanishes_while_dbt_parses_costs_the_cache_and_not_the_command():
     done = subprocess.run(
         [DBT.resolve().parent / "python", "-c", KEEP],
-        cwd=ROOT / "include" / "engine" / "warm",
+        cwd=INSIDE,
         capture_output=True,
         text=True,
         check=True,

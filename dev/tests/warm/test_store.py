@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from include.engine.warm import store
+from include.engine.inside import store
 
-from .conftest import ROOT
+from .conftest import INSIDE
 from .test_cold import of_somebody_else
 from .test_processes import as_nobody
 
@@ -159,8 +159,7 @@ for i in range(50):
 
 
 def test_processes_that_write_at_once_leave_whole_files(tmp_path):
-    warm = ROOT / "include" / "engine" / "warm"
-    argv = [sys.executable, "-c", WRITE, warm, tmp_path / "parsed"]
+    argv = [sys.executable, "-c", WRITE, INSIDE, tmp_path / "parsed"]
     writers = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     assert [(process.communicate()[1], process.returncode) for process in writers] == [("", 0)] * 4
     assert len(list((tmp_path / "parsed").iterdir())) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import DBT, ROOT
+from .conftest import DBT, INSIDE
 from .test_same_as_cold import differences, plain_log
 
 POD = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True"}
@@ -185,8 +185,7 @@ print(before.is_unchanged())
 for text in "ba":
     open(model, "w").write(text)
 print(before.is_unchanged())"""
-    warm = ROOT / "include" / "engine" / "warm"
-    argv = [DBT.resolve().parent / "python", "-c", code, warm, tmp_path]
+    argv = [DBT.resolve().parent / "python", "-c", code, INSIDE, tmp_path]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout == "True\nFalse\n"
 

@@ -8,13 +8,12 @@ import subprocess
 
 import pytest
 
-from .conftest import DBT, ROOT
+from .conftest import DBT, INSIDE, LAUNCHER
 from .doctor import make_dbt, renamed, wrapped
 
-WARM = ROOT / "include" / "engine" / "warm"
+CODE = f"{LAUNCHER.parents[1]}:{INSIDE}"
 COMPARE = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
 import supported, warmup, worker, parsing, reset, project_hooks
 
 def attributes():
@@ -53,14 +52,15 @@ def table() -> list[str]:
 def run_python(code: str, *arguments: str) -> str:
     python = DBT.resolve().parent / "python"
     done = subprocess.run(
-        [python, "-c", code, *arguments], cwd=WARM, capture_output=True, text=True, check=True
-    )
+        [python, "-c", code, *arguments], env=os.environ | {"PYTHONPATH": CODE},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     return done.stdout
 
 
 def test_table_has_all_that_is_replaced():
     """At most ten. Of the locks' context, which is an object, an attribute is replaced."""
-    changed, rows = json.loads(run_python(COMPARE, str(WARM)))
+    changed, rows = json.loads(run_python(COMPARE))
     names = {row for row in rows if row != "dbt.mp_context:_MP_CONTEXT"}
     assert set(changed) == names
     assert len(rows) <= 10
@@ -109,9 +109,8 @@ def test_another_dbt(own_warm, shop, tmp_path, name, change):
 
 LIST = """
 import json, pathlib, pkgutil, sys
-sys.path.insert(0, sys.argv[1])
 import warmup
-folder = pathlib.Path(sys.argv[2])
+folder = pathlib.Path(sys.argv[1])
 def listed():
     found = pkgutil.iter_modules([str(folder), "/no/such/folder"], "a.")
     return [[module.name, module.ispkg] for module in found]
@@ -127,7 +126,7 @@ print(json.dumps([cold, *warm, listed()]))
 def test_the_modules_of_a_folder_are_listed_again_when_it_has_changed(tmp_path):
     """dbt finds its plugins in such a list."""
     (tmp_path / "dbt_old.py").touch()
-    said = run_python(LIST, str(WARM), str(tmp_path))
+    said = run_python(LIST, str(tmp_path))
     cold, first, second, changed = json.loads(said)
     assert cold == first == second == [["a.dbt_old", False]]
     assert changed == [["a.dbt_new", True], ["a.dbt_old", False]]

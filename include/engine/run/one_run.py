@@ -1,7 +1,7 @@
 """One `run_started_at` and one `invocation_id` for all dbt commands of a DAG run.
 
 In one `dbt build` all nodes have the same, and packages compare them with what an earlier node has
-stored. The warm dbt hands them to Jinja (warm/one_run.py).
+stored. The warm dbt hands them to Jinja (inside/one_run.py).
 """
 
 from __future__ import annotations

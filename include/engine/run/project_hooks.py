@@ -1,7 +1,7 @@
 """The project's hooks as tasks: on-run-start before all others of a DAG, on-run-end after them.
 
 They run once per DAG run, with the context that they have in one `dbt build` of the DAG. Only a
-warm dbt can run hooks without nodes, and nodes without hooks (warm/project_hooks.py). If it is
+warm dbt can run hooks without nodes, and nodes without hooks (inside/project_hooks.py). If it is
 switched off there are no such tasks (`add_hooks` in plan/ends.py). Hooks that share memory with
 nodes are left out: they run with each command.
 """

@@ -1,7 +1,7 @@
 """dbt's parsed manifests: the folder for those of this machine, and what machines share.
 
 A parsed manifest is a pickle, so whoever writes one can run code in a task. dbt's processes read
-only a folder that this user alone can enter (warm/store.py). Where DBT_MANIFEST_CACHE is an
+only a folder that this user alone can enter (inside/store.py). Where DBT_MANIFEST_CACHE is an
 address, or a folder that others can enter, its files are copied from and to such a folder. Each of
 them begins with a signature. The key is derived from Airflow's fernet key, which all workers have.
 It never leaves this process.
@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from include.engine.inside import store
 from include.engine.settings import Settings
-from include.engine.warm import store
 
 log = logging.getLogger(__name__)
 

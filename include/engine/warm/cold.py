@@ -13,7 +13,10 @@ import gc
 import os
 import sys
 
+import protocol
+
 gc.disable()  # what the imports make is kept
+sys.path.insert(1, protocol.INSIDE)
 YOUNG_OBJECTS = 50_000  # as in a worker
 
 
@@ -27,7 +30,7 @@ def main(reason: str, real: str, arguments: list[str]) -> int:
         reason = reason if mismatch in reason else f"{reason}; {mismatch}"
         return without_python(reason, real, arguments)
     say(f"dbt starts cold: {reason}")
-    sys.path[0] = os.path.dirname(os.path.abspath(real))  # as in dbt's own script
+    sys.path[:2] = [os.path.dirname(os.path.abspath(real))]  # as in dbt's own script
     sys.argv = [real, *arguments]
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
@@ -37,7 +40,6 @@ def main(reason: str, real: str, arguments: list[str]) -> int:
 
 def prepare(arguments: list[str]) -> str:
     """Replace what this command needs replaced. Returns why that cannot be; else an empty text."""
-    import protocol
     import supported
 
     mismatch = supported.mismatch()

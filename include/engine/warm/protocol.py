@@ -19,6 +19,8 @@ except ImportError:
     import socket
 
 WAIT, HELLO, READY, COLD, GO, EXIT = b"W", b"H", b"R", b"C", b"G", b"X"
+HERE = os.path.dirname(os.path.abspath(__file__))
+INSIDE = os.path.join(os.path.dirname(HERE), "inside")  # what runs inside dbt
 LONGEST_PATH = 100  # of a socket: sun_path holds 108 bytes on Linux, 104 elsewhere
 # Commands whose purpose is a file in the target folder, and options that a server cannot honour,
 # run cold.
@@ -45,8 +47,8 @@ def identity(real_dbt: str, environment) -> tuple:
     user and groups, the namespaces of its container, dbt, its Python and what is installed beside
     them, this code, and (last) the variables that Python and its libraries read when they start.
     """
-    here = os.path.dirname(os.path.abspath(__file__))
-    code = [os.path.join(here, name) for name in sorted(os.listdir(here)) if name.endswith(".py")]
+    files = [os.path.join(folder, name) for folder in (HERE, INSIDE) for name in os.listdir(folder)]
+    code = sorted(path for path in files if path.endswith(".py"))
     python = python_of(real_dbt)
     venv = os.path.dirname(os.path.dirname(python))
     libraries = os.path.join(venv, "lib")
@@ -54,7 +56,7 @@ def identity(real_dbt: str, environment) -> tuple:
     return (
         os.getuid(), os.getgid(), tuple(os.getgroups()), os.uname().nodename,
         tuple(_link(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net")),
-        venv, here, tuple(_file_state(path) for path in (*code, real_dbt, python, *installed)),
+        venv, HERE, tuple(_file_state(path) for path in (*code, real_dbt, python, *installed)),
         tuple(sorted((k, v) for k, v in environment.items() if k.startswith(INHERITED))),
     )  # fmt: skip
 

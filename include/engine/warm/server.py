@@ -30,6 +30,8 @@ from clients import BEAT, Doorman, comfort, has_gone, let_in  # noqa: E402
 from journal import Status, log  # noqa: E402
 from workers import Worker, Workers  # noqa: E402
 
+sys.path.insert(1, protocol.INSIDE)
+
 MANIFESTS = 4  # cached at once; the one that was longest unused makes room
 LOADS = 50  # after so many manifests a fresh server takes over: memory stays bounded
 WAITING = 3.0  # seconds that a worker waits for another command
@@ -72,7 +74,7 @@ def prepare(real: str) -> str:
         import worker
 
         # What the cold dbt, a script in its venv's bin/, has there; dbt looks for plugins in it.
-        sys.path[0] = os.path.dirname(os.path.abspath(real))
+        sys.path[:2] = [os.path.dirname(os.path.abspath(real))]
         warmup.prepare()
     except Exception as error:
         return f"dbt cannot be kept ready: {type(error).__name__}: {error}"
