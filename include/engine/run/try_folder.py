@@ -22,19 +22,23 @@ def try_folder() -> Iterator[Path]:
     """
     prefix = f"dbt-try-{os.getuid()}-"
     _remove_unlocked(prefix)
-    temporary = TemporaryDirectory(prefix=prefix)
-    lock = _lock(temporary.name, fcntl.LOCK_EX)
-    # Another try has seen the folder before it was locked, and has removed it.
-    while not Path(temporary.name).exists():
-        _unlock(lock)
-        temporary.cleanup()
-        temporary = TemporaryDirectory(prefix=prefix)
-        lock = _lock(temporary.name, fcntl.LOCK_EX)
+    temporary, lock = _locked_folder(prefix)
     try:
         with temporary:
             yield Path(temporary.name)
     finally:
         _unlock(lock)
+
+
+def _locked_folder(prefix: str) -> tuple[TemporaryDirectory, int | None]:
+    while True:
+        temporary = TemporaryDirectory(prefix=prefix)
+        lock = _lock(temporary.name, fcntl.LOCK_EX)
+        if Path(temporary.name).exists():
+            return temporary, lock
+        # Another try has seen the folder before it was locked, and has removed it.
+        _unlock(lock)
+        temporary.cleanup()
 
 
 def _remove_unlocked(prefix: str) -> None:
