@@ -20,7 +20,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from dev.tests.conftest import EMPTY, Instance, record
 from include.engine import settings
 from include.engine.plan.records import Dag
-from include.engine.run import alerts, results, summary
+from include.engine.run import alerts, environment, results, summary
 from include.engine.run.operator import DbtOperator
 
 NOT_NULL = "test.jaffle_shop.not_null_orders_order_id.cf6c17daed"
@@ -69,7 +69,9 @@ def test_dbt_has_the_connection_and_the_paths_of_this_machine_in_its_environment
         "WAREHOUSE_SSLMODE": "require",
         "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": "hunter2-'$secret",
     }
-    assert given["PATH"] == f"{program.parent}{os.pathsep}{before['PATH']}"
+    assert given["PATH"] == os.pathsep.join(
+        (str(environment.WARM), str(program.parent), before["PATH"])
+    )
     assert dict(os.environ) == before
 
 

@@ -70,7 +70,7 @@ def test_dbt_that_takes_no_parsed_manifest_runs_as_it_is(fake, tmp_path):
     assert run(fake, "run", **kept) == (7, "1 run\n", f"there is no Python beside {fake}\n")
     (fake.parent / "python").symlink_to(shutil.which("python3"))
     assert run(fake, "run", **kept, **POD) == (7, "1 run\n", f"one task per pod{NO_DBT}\n")
-    assert run(fake, "run", **kept, DBT_WARM="false") == (7, "1 run\n", "")
+    assert run(fake, "run", **kept, DBT_WARM="false")[2] == f"DBT_WARM is false{NO_DBT}\n"
     assert not (tmp_path / "parsed").exists()
 
 

@@ -166,6 +166,10 @@ def test_another_place_is_another_manifest(stored, project, tmp_path):
     assert stored.parsed(tmp_path / "copy")
 
 
+def test_without_a_server_a_manifest_is_taken_too(stored, project):
+    assert [stored.parsed(project, DBT_WARM="false") for _ in range(2)] == [True, False]
+
+
 def test_without_partial_parsing_nothing_is_taken(stored, project):
     for _ in range(2):
         assert stored.parsed(project, "-q", "--no-partial-parse", "ls")
@@ -247,7 +251,7 @@ def test_new_server_takes_it(own_warm, stored_shop, shop):
 def test_same_as_dbt_itself(stored_shop, shop, command):
     """Exit code, log and results of a command that has not parsed."""
     stored_shop.run(shop, *(word for word in command if word == "--warn-error"), "ls")
-    own = stored_shop.run(shop, *command, DBT_WARM="false")
+    own = stored_shop.run(shop, *command, DBT_WARM="false", DBT_MANIFEST_CACHE="")
     result = stored_shop.run(shop, *command)
     assert (result.cold, result.parsed, own.parsed) == (True, False, True)
     assert result.code == own.code

@@ -16,7 +16,8 @@ from include.engine.warehouse import connection
 from include.engine.warehouse.profile import ProfileError, choose_profile, write_profile
 from include.engine.warehouse.variables import SECRET
 
-# Its `dbt` has the command line of dbt itself; a warm dbt runs the command if there is one.
+# Its `dbt` has the command line of dbt itself. A warm dbt runs the command if there is one; else it
+# takes its manifest from where an earlier one has left it.
 WARM = settings.ROOT / "include" / "engine" / "warm" / "bin"
 
 FIELDS = ("conn_type", "host", "port", "login", "password", "schema")
@@ -74,20 +75,15 @@ def no_connection(connection_id: str) -> str:
 
 def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str, str]:
     """The paths of this machine that dbt takes from its environment; `folder` is this try's own."""
-    first = (
-        [str(launcher(folder)), str(config.dbt_executable.parent)]
-        if config.warm
-        else [str(config.dbt_executable.parent)]
-    )
     return {
-        "PATH": os.pathsep.join((*first, path)),
+        "PATH": os.pathsep.join((str(launcher(folder)), str(config.dbt_executable.parent), path)),
         "DBT_EXECUTABLE": str(config.dbt_executable),
         # For one node dbt looks up what it needs, instead of listing all relations first.
         "DBT_POPULATE_CACHE": "false",
         "DBT_PROJECT_DIR": str(config.project_dir),
         "DBT_PROFILES_DIR": str(config.profiles_dir),
         "DBT_PACKAGES_INSTALL_PATH": str(config.packages),
-        "DBT_MANIFEST_CACHE": local_folder(config) if config.warm else "",
+        "DBT_MANIFEST_CACHE": local_folder(config),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
         # Of the file only errors are read (run/failures.py); all else is a tenth of a command.
@@ -100,7 +96,7 @@ def local_paths(config: settings.Settings, folder: Path, path: str) -> dict[str,
 
 
 def launcher(folder: Path) -> Path:
-    """The folder of the launcher of the warm dbt.
+    """The folder of the launcher.
 
     `astro dev init --from-template` drops execute bits. Then one in `folder` starts the launcher.
     """

@@ -42,7 +42,7 @@ def local_folder(config: Settings) -> str:
 
 def shared_place(config: Settings) -> str:
     """DBT_MANIFEST_CACHE where others can write to it, else an empty text."""
-    place = config.manifest_cache if config.warm else ""
+    place = config.manifest_cache
     return place if place and ("://" in place or not is_own(place)) else ""
 
 
