@@ -1,6 +1,7 @@
 """Two Celery workers leave what the LocalExecutor leaves: `make up EXECUTOR=celery WORKERS=2`.
+So does a cold dbt for each task, as in a pod.
 
-The sample, a project with hooks, and generated projects with planted failures run on both.
+The sample, a project with hooks, and generated projects with planted failures run on all three.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from scripts.local import celery, processes
 from scripts.local.paths import Paths, installation_paths
 
 SEEDS = (1, 2, 3, 6, 9, 10, 11, 13, 21, 22)[: int(os.environ.get("CELERY_PROJECTS", "10"))]
+POD = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True"}
 HOOKED = {
     "dbt_project.yml": f"""{TINY["dbt_project.yml"]}
 on-run-start: ["create table if not exists hooked.hooks (hook text)"]
@@ -54,27 +56,41 @@ def at(tmp_path_factory) -> Iterator[Paths]:
     finish(start("down", at=paths), timeout=60)
 
 
-def everything(at: Paths, projects: list[Project], *options: str) -> Iterator[tuple[str, object]]:
+def everything(
+    at: Paths, projects: list[Project], where: str, *options: str, **environment: str
+) -> Iterator[tuple[str, object]]:
     """By project, what its run leaves under an Airflow that is started with these options."""
     installation = Installation(at)
     installation.put(projects[0])
-    api, _ = up(at, installation.environment(), *options)
+    api, _ = up(at, installation.environment() | environment, *options)
     for project in projects:
-        run_id = f"{project.name}_{len(options)}"
+        run_id = f"{project.name}_{where}"
         installation.run(api, project, run_id)
         yield project.name, installation.left(api, run_id)
 
 
 @pytest.fixture(scope="module")
 def by_local_executor(at, projects) -> dict[str, object]:
-    left = dict(everything(at, projects))
+    left = dict(everything(at, projects, "local"))
     assert finish(start("down", at=at), timeout=60)[0] == 0
     return left
 
 
 @pytest.fixture(scope="module")
-def by_celery(at, projects, by_local_executor) -> dict[str, object]:
-    return dict(everything(at, projects, "--executor", "celery", "--workers", "2"))
+def by_cold_dbt(at, projects, by_local_executor) -> dict[str, object]:
+    left = dict(everything(at, projects, "cold", **POD))
+    assert list(at.warm.glob("*")) == []
+    assert finish(start("down", at=at), timeout=60)[0] == 0
+    return left
+
+
+@pytest.fixture(scope="module")
+def by_celery(at, projects, by_cold_dbt) -> dict[str, object]:
+    return dict(everything(at, projects, "celery", "--executor", "celery", "--workers", "2"))
+
+
+def test_a_cold_dbt_for_each_task_leaves_the_same(by_local_executor, by_cold_dbt):
+    assert by_cold_dbt == by_local_executor
 
 
 def test_tables_results_states_and_assets_are_those_of_the_local_executor(
