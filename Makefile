@@ -31,7 +31,7 @@ export $(TYPED)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-postgres test-celery test-faults test-kubernetes test-executors test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
+.PHONY: help run up down standalone dbt warm psql adopt check test test-quick test-adapters test-adopt test-dbt test-warm test-scheduled test-postgres test-celery test-faults test-kubernetes test-executors test-browser screenshots oracle image image-test bench bench-planning bench-peers bench-file bench-warm bench-size manifest lint format pins upgrade clean airflow-venv dbt-venv peers-venv browser-venv celery-venv kubernetes-venv own-uv
 
 help: ## list the verbs
 	@sed -n 's/^VERSION = "\(.*\)"/dbt on Airflow, one task per model: version \1/p' include/engine/version.py
@@ -119,6 +119,9 @@ bench-planning: airflow-venv ## measure planning
 
 bench-peers: peers-venv dbt-venv ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS="20 50")
 	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_run --models $(MODELS)
+
+bench-size: airflow-venv dbt-venv browser-venv ## measure large projects, and many runs in a row (MODELS="500 1000 2000" RUNS=2 FLOOR=1)
+	@$(BROWSER) $(AIRFLOW) -m dev.benchmarks.size $(if $(filter command%,$(origin MODELS)),--models $(MODELS)) $(if $(RUNS),--runs $(RUNS)) $(if $(FLOOR),--floor)
 
 bench-file: peers-venv ## measure the DAG file beside those of Cosmos and of the plain way
 	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_file

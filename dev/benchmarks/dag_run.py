@@ -146,7 +146,9 @@ def airflow_of(
         environment |= {
             "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-            "PYTHONPATH": f"{environment['PYTHONPATH']}:{os.environ['BENCH_PEERS']}",
+            "PYTHONPATH": ":".join(
+                filter(None, (environment["PYTHONPATH"], os.environ.get("BENCH_PEERS")))
+            ),
         }
         if not airflow.is_migrated(at, keys):
             airflow.migrate(at, keys, environment)

@@ -1,0 +1,265 @@
+"""What runs of a large project take beside the floor of the same shape, and what grows by them.
+
+    make bench-size                             # MODELS="500 1000 2000", an hour
+    make bench-size FLOOR=1 MODELS=500          # beside the floor: each of its tasks parses the DAG
+    make bench-size MODELS=50 RUNS=30           # many runs in a row
+
+The projects, the floor and the settings of Airflow are those of dag_run.py. The floor and this
+project take turns in one Airflow. For each run:
+
+- seconds, CPU seconds of the machine, and those of the processes that go on, by kind,
+- the database of Airflow before and after it, in MB,
+- the most memory of each kind of process, in MB, without what processes share (PSS, Linux),
+- open files and processes of this Airflow after it, files in DBT_RUNS and in the temporary files,
+- seconds of the task `run_results`.
+
+Then, for each size: how long until a new model is in the UI, and until pages show what they are
+for, in a real browser. Prints each as it comes, and a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from dev.benchmarks import dag_run, figures
+from dev.tests.browser.picture import chromium
+from include.engine import settings
+from include.engine.manifest import build
+from scripts.local import postgres
+from scripts.local.api import Api
+from scripts.local.environment import load_secrets
+from scripts.local.paths import PROJECT, Paths
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Words of a command line: the first that fits says what kind of process it is.
+KINDS = {
+    "warm/server.py": "warm dbt",
+    "airflow worker": "executor and tasks",
+    "airflow supervisor": "executor and tasks",
+    "airflow task": "executor and tasks",
+    "scheduler": "scheduler",
+    "dag-processor": "DAG processor",
+    "dag_processor": "DAG processor",
+    "api-server": "API server",
+    "api_server": "API server",
+    "triggerer": "triggerer",
+    "postgres": "Postgres",
+}
+PATIENCE = 120.0  # seconds until a DAG or a page is there
+NEW = "a_new_model"
+
+
+class Memory(threading.Thread):
+    """The most memory of each kind of process, in MB, looked at every few seconds."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        super().__init__(daemon=True)
+        self.every = every
+        self.most: Counter[str] = Counter()
+        self.ended = threading.Event()
+
+    def __enter__(self) -> Memory:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.ended.wait(self.every):
+            now: Counter[str] = Counter()
+            for kind, process in own_processes():
+                with contextlib.suppress(psutil.Error):
+                    now[kind] += process.memory_full_info().pss >> 20
+            self.most |= now
+
+
+def own_processes() -> Iterator[tuple[str, psutil.Process]]:
+    """The processes that began after this one, with the kind of each."""
+    since = psutil.Process().create_time()
+    for process in psutil.process_iter(["cmdline", "create_time"]):
+        words = " ".join(process.info["cmdline"] or ())
+        kind = next((kind for part, kind in KINDS.items() if part in words), "")
+        if kind and process.info["create_time"] > since:
+            yield kind, process
+
+
+def cpu_seconds() -> Counter[str]:
+    """CPU seconds of each kind of process, with those of the processes that it has waited for."""
+    found: Counter[str] = Counter()
+    for kind, process in own_processes():
+        with contextlib.suppress(psutil.Error):
+            found[kind] += sum(process.cpu_times()[:4])
+    return found
+
+
+def megabytes(at: Paths, database: str) -> float:
+    with postgres.cursor(at, load_secrets(at), "postgres") as ask:
+        ask.execute("select pg_database_size(%s)", (database,))
+        return round(ask.fetchone()[0] / 2**20, 1)
+
+
+def one_run(contender: dag_run.Contender, api: Api, at: Paths, given: Mapping[str, str]) -> dict:
+    """What one run took, and what it left."""
+    before, cpu = megabytes(at, "airflow"), cpu_seconds()
+    with Memory() as memory:
+        found = dag_run.once(contender, api, at)
+    time.sleep(4)  # workers of the warm dbt wait for three seconds
+    processes = Counter(kind for kind, _ in own_processes())
+    opened = 0
+    for _, process in own_processes():
+        with contextlib.suppress(psutil.Error):
+            opened += process.num_fds()
+    return {
+        "wall": round(found["wall"], 1),
+        "cpu": round(found["cpu"], 1),
+        "cpu by kind": {k: round(v, 1) for k, v in sorted((cpu_seconds() - cpu).items())},
+        "tasks": found["tasks"],
+        "database": [before, megabytes(at, "airflow")],
+        "memory": dict(sorted(memory.most.items())),
+        "processes": sum(processes.values()),
+        "open files": opened,
+        "files of runs": count_files(Path(given["DBT_RUNS"])),
+        "temporary files": count_files(Path(given["TMPDIR"])),
+        "run_results": results_seconds(api),
+    }
+
+
+def count_files(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def results_seconds(api: Api) -> float | None:
+    """Seconds of the last run's task `run_results`; None where there is none."""
+    path = f"/api/v2/dags/{api.dag_id}/dagRuns?order_by=-id&limit=1"
+    (run,) = api.call("GET", path)["dag_runs"]
+    for task in api.tasks(run["dag_run_id"]):
+        if task["task_id"] == "run_results":
+            began, ended = (
+                datetime.fromisoformat(task[key].replace("Z", "+00:00"))
+                for key in ("start_date", "end_date")
+            )
+            return round((ended - began).total_seconds(), 2)
+    return None
+
+
+def until_new_model(api: Api, project: Path, given: Mapping[str, str]) -> dict:
+    """Seconds to build the manifest with one more model, and then until its task is in the API."""
+    (project / "models" / f"{NEW}.sql").write_text("select 1 as id")
+    began = time.monotonic()
+    with contextlib.redirect_stdout(None):
+        build.build(settings.load(os.environ | given))
+    built = time.monotonic()
+    api.parse_again()  # the DAG file is read by its interval: here, when it is asked for
+    while not any(NEW in name for name in task_ids(api)):
+        assert time.monotonic() - built < PATIENCE, "Airflow does not read the new manifest"
+        time.sleep(0.5)
+    return {"build": round(built - began, 1), "until there": round(time.monotonic() - built, 1)}
+
+
+def task_ids(api: Api) -> list[str]:
+    tasks = api.call("GET", f"/api/v2/dags/{api.dag_id}/tasks")["tasks"]
+    return [task["task_id"] for task in tasks]
+
+
+def pages(api: Api) -> dict[str, float | None]:
+    """Seconds until each page shows what it is for, in a new browser; None if it takes too long."""
+    dag = f"/dags/{api.dag_id}"
+    task = next(name for name in task_ids(api) if name.startswith("model."))
+    grid, graph = "[data-testid^='grid-']", ".react-flow__node"
+    shown = {
+        "grid": (dag, "", grid),
+        "this project's page of the DAG": (f"/dbt{dag}", "", "h1"),
+        "this project's page of a task": (f"/dbt{dag}/tasks/{task}", "", "h1"),
+        "graph": (dag, 'button[aria-label*="raph"]', graph),  # last: it may go on for minutes
+    }
+    with chromium() as browser:
+        return {name: seconds_to_show(browser, api.url, *what) for name, what in shown.items()}
+
+
+def seconds_to_show(
+    browser: Browser, url: str, path: str, button: str, element: str
+) -> float | None:
+    """Seconds until the page, or what a click on its button opens, has that element."""
+    context = browser.new_context(base_url=url, viewport={"width": 1400, "height": 860})
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    try:
+        began = time.monotonic()
+        page.goto(path, wait_until="commit")
+        if button:
+            page.locator(button).first.wait_for()
+            began = time.monotonic()
+            page.locator(button).first.click()
+        page.locator(element).first.wait_for()
+        return round(time.monotonic() - began, 1)
+    except sys.modules["playwright.sync_api"].TimeoutError:
+        return None
+    finally:
+        context.close()
+
+
+def measure(models: int, runs: int, floor: bool) -> dict:
+    """All figures of a project of so many models, printed as they come."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        at = Paths(PROJECT, Path(scratch) / "state")
+        project = dag_run.generate(Path(scratch) / "gen", models)
+        temporary = Path(scratch) / "tmp"
+        temporary.mkdir()
+        given = {
+            "DBT_EXECUTABLE": str(settings.load().dbt_executable),
+            "DBT_PROJECT_DIR": str(project),
+            "DBT_PROFILES_DIR": str(project),
+            "DBT_MANIFEST": str(Path(scratch) / "manifest" / "manifest.json"),
+            "DBT_RUNS": str(Path(scratch) / "runs"),
+            "TMPDIR": str(temporary),
+        }
+        with contextlib.redirect_stdout(None):
+            build.build(settings.load(os.environ | given))
+        Path(scratch).chmod(0o755)
+        found: dict = {"models": models, "runs": []}
+        contenders = (dag_run.FLOOR, dag_run.OURS) if floor else (dag_run.OURS,)
+        with dag_run.airflow_of(contenders, at, given) as apis:
+            for _ in range(runs):
+                for contender, api in zip(contenders, apis, strict=True):
+                    run = {"name": contender.name, **one_run(contender, api, at, given)}
+                    found["runs"].append(run)
+                    print(json.dumps({"models": models, **run}), flush=True)
+            found["pages"] = pages(apis[-1])
+            print(json.dumps({"models": models, "pages": found["pages"]}), flush=True)
+            found["new model"] = until_new_model(apis[-1], project, given)
+            print(json.dumps({"models": models, "new model": found["new model"]}), flush=True)
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, nargs="+", default=[500, 1000, 2000])
+    parser.add_argument("--runs", type=int, default=2, help="of each contender")
+    parser.add_argument("--floor", action="store_true", help="runs of the floor, too")
+    options = parser.parse_args()
+    # Each task process would compile the DAG file's modules again: no user has that.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sizes = [measure(models, options.runs, options.floor) for models in options.models]
+    print(json.dumps({"benchmark": "size", **figures.machine("apache-airflow"), "sizes": sizes}))
+
+
+if __name__ == "__main__":
+    main()
