@@ -10,7 +10,7 @@ project take turns in one Airflow. For each run:
 - seconds, CPU seconds of the machine, and those of the processes that go on, by kind,
 - the database of Airflow before and after it, in MB,
 - the most memory of each kind of process, in MB, without what processes share (PSS, Linux),
-- open files and processes of this Airflow after it, files in DBT_RUNS and in the temporary files,
+- processes and open files of each kind after it, files in DBT_RUNS and in the temporary files,
 - seconds of the task `run_results`.
 
 Then, for each size: how long until a new model is in the UI, and until pages show what they are
@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ from dev.benchmarks import dag_run, figures
 from dev.tests.browser.picture import chromium
 from include.engine import settings
 from include.engine.manifest import build
-from scripts.local import postgres
+from scripts.local import airflow, postgres, processes
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
 from scripts.local.paths import PROJECT, Paths
@@ -47,20 +47,6 @@ from scripts.local.paths import PROJECT, Paths
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Words of a command line: the first that fits says what kind of process it is.
-KINDS = {
-    "warm/server.py": "warm dbt",
-    "airflow worker": "executor and tasks",
-    "airflow supervisor": "executor and tasks",
-    "airflow task": "executor and tasks",
-    "scheduler": "scheduler",
-    "dag-processor": "DAG processor",
-    "dag_processor": "DAG processor",
-    "api-server": "API server",
-    "api_server": "API server",
-    "triggerer": "triggerer",
-    "postgres": "Postgres",
-}
 PATIENCE = 120.0  # seconds until a DAG or a page is there
 NEW = "a_new_model"
 
@@ -68,9 +54,9 @@ NEW = "a_new_model"
 class Memory(threading.Thread):
     """The most memory of each kind of process, in MB, looked at every few seconds."""
 
-    def __init__(self, every: float = 5.0) -> None:
+    def __init__(self, at: Paths, every: float = 5.0) -> None:
         super().__init__(daemon=True)
-        self.every = every
+        self.at, self.every = at, every
         self.most: Counter[str] = Counter()
         self.ended = threading.Event()
 
@@ -84,30 +70,34 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while not self.ended.wait(self.every):
-            now: Counter[str] = Counter()
-            for kind, process in own_processes():
-                with contextlib.suppress(psutil.Error):
-                    now[kind] += process.memory_full_info().pss >> 20
-            self.most |= now
+            self.most |= count_by_kind(self.at, lambda p: p.memory_full_info().pss >> 20)
 
 
-def own_processes() -> Iterator[tuple[str, psutil.Process]]:
-    """The processes that began after this one, with the kind of each."""
-    since = psutil.Process().create_time()
-    for process in psutil.process_iter(["cmdline", "create_time"]):
-        words = " ".join(process.info["cmdline"] or ())
-        kind = next((kind for part, kind in KINDS.items() if part in words), "")
-        if kind and process.info["create_time"] > since:
-            yield kind, process
+def own_processes(at: Paths) -> Iterator[tuple[str, psutil.Process]]:
+    """The processes of this Airflow, with the kind of each."""
+    with contextlib.suppress(psutil.Error):
+        for record in processes.recorded(at):
+            root = psutil.Process(record.pid)
+            yield record.name, root
+            kind = "executor and tasks" if record.name == airflow.SCHEDULER else record.name
+            yield from ((kind, child) for child in root.children(recursive=True))
+    for process in psutil.process_iter(["cmdline"]):
+        if any(word.startswith(f"{at.warm}{os.sep}") for word in process.info["cmdline"] or ()):
+            yield "warm dbt", process
 
 
-def cpu_seconds() -> Counter[str]:
-    """CPU seconds of each kind of process, with those of the processes that it has waited for."""
+def count_by_kind(at: Paths, number: Callable[[psutil.Process], float]) -> Counter[str]:
+    """The sum of that number of each process, by kind."""
     found: Counter[str] = Counter()
-    for kind, process in own_processes():
+    for kind, process in own_processes(at):
         with contextlib.suppress(psutil.Error):
-            found[kind] += sum(process.cpu_times()[:4])
+            found[kind] += number(process)
     return found
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Those of the process, and of the children that it has waited for."""
+    return sum(process.cpu_times()[:4])
 
 
 def megabytes(at: Paths, database: str) -> float:
@@ -118,24 +108,20 @@ def megabytes(at: Paths, database: str) -> float:
 
 def one_run(contender: dag_run.Contender, api: Api, at: Paths, given: Mapping[str, str]) -> dict:
     """What one run took, and what it left."""
-    before, cpu = megabytes(at, "airflow"), cpu_seconds()
-    with Memory() as memory:
+    before, cpu = megabytes(at, "airflow"), count_by_kind(at, cpu_seconds)
+    with Memory(at) as memory:
         found = dag_run.once(contender, api, at)
     time.sleep(4)  # workers of the warm dbt wait for three seconds
-    processes = Counter(kind for kind, _ in own_processes())
-    opened = 0
-    for _, process in own_processes():
-        with contextlib.suppress(psutil.Error):
-            opened += process.num_fds()
+    cpu = count_by_kind(at, cpu_seconds) - cpu
     return {
         "wall": round(found["wall"], 1),
         "cpu": round(found["cpu"], 1),
-        "cpu by kind": {k: round(v, 1) for k, v in sorted((cpu_seconds() - cpu).items())},
+        "cpu by kind": {kind: round(seconds, 1) for kind, seconds in cpu.items()},
         "tasks": found["tasks"],
         "database": [before, megabytes(at, "airflow")],
-        "memory": dict(sorted(memory.most.items())),
-        "processes": sum(processes.values()),
-        "open files": opened,
+        "memory": dict(memory.most),
+        "processes": dict(count_by_kind(at, lambda _: 1)),
+        "open files": dict(count_by_kind(at, psutil.Process.num_fds)),
         "files of runs": count_files(Path(given["DBT_RUNS"])),
         "temporary files": count_files(Path(given["TMPDIR"])),
         "run_results": results_seconds(api),
