@@ -120,7 +120,7 @@ bench-planning: airflow-venv ## measure planning
 bench-peers: peers-venv dbt-venv ## measure a DAG run beside Cosmos, the plain way and the floor (MODELS="20 50")
 	@BENCH_PEERS=$(PEERS) $(AIRFLOW) -m dev.benchmarks.dag_run --models $(MODELS)
 
-bench-size: airflow-venv dbt-venv browser-venv ## measure large projects, and many runs in a row (MODELS="500 1000 2000" RUNS=2 FLOOR=1)
+bench-size: airflow-venv dbt-venv browser-venv ## measure large projects, and many runs in a row (MODELS="500 1000 2000" RUNS=1 FLOOR=1)
 	@$(BROWSER) $(AIRFLOW) -m dev.benchmarks.size $(if $(filter command%,$(origin MODELS)),--models $(MODELS)) $(if $(RUNS),--runs $(RUNS)) $(if $(FLOOR),--floor)
 
 bench-file: peers-venv ## measure the DAG file beside those of Cosmos and of the plain way

@@ -125,6 +125,25 @@ def generate(folder: Path, models: int) -> Path:
     return folder
 
 
+def prepare(scratch: Path, models: int) -> dict[str, str]:
+    """The environment of such a project, whose manifest is built."""
+    project = generate(scratch / "gen", models)
+    given = {
+        "DBT_EXECUTABLE": str(settings.load().dbt_executable),
+        "DBT_PROJECT_DIR": str(project),
+        "DBT_PROFILES_DIR": str(project),
+        "DBT_MANIFEST": str(scratch / "manifest" / "manifest.json"),
+    }
+    build_manifest(given)
+    scratch.chmod(0o755)
+    return given
+
+
+def build_manifest(given: dict[str, str]) -> None:
+    with contextlib.redirect_stdout(None):
+        build.build(settings.load(os.environ | given))
+
+
 @contextlib.contextmanager
 def airflow_of(
     contenders: Sequence[Contender], at: Paths, given: dict[str, str]
@@ -270,16 +289,7 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         at = Paths(PROJECT, Path(scratch) / "state")
-        project = generate(Path(scratch) / "gen", models)
-        given = {
-            "DBT_EXECUTABLE": str(settings.load().dbt_executable),
-            "DBT_PROJECT_DIR": str(project),
-            "DBT_PROFILES_DIR": str(project),
-            "DBT_MANIFEST": str(Path(scratch) / "manifest" / "manifest.json"),
-        }
-        with contextlib.redirect_stdout(None):
-            build.build(settings.load(os.environ | given))
-        Path(scratch).chmod(0o755)
+        given = prepare(Path(scratch), models)
         for group in GROUPS:
             wanted = [c for c in group if not only or any(part in c.name for part in only)]
             for found in measure(wanted, at, given, runs) if wanted else ():

@@ -1,6 +1,6 @@
 """What runs of a large project take beside the floor of the same shape, and what grows by them.
 
-    make bench-size                             # MODELS="500 1000 2000", an hour
+    make bench-size                             # MODELS="500 1000 2000", hours
     make bench-size FLOOR=1 MODELS=500          # beside the floor: each of its tasks parses the DAG
     make bench-size MODELS=50 RUNS=30           # many runs in a row
 
@@ -23,7 +23,6 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -37,8 +36,6 @@ import psutil
 
 from dev.benchmarks import dag_run, figures
 from dev.tests.browser.picture import chromium
-from include.engine import settings
-from include.engine.manifest import build
 from scripts.local import airflow, postgres, processes
 from scripts.local.api import Api
 from scripts.local.environment import load_secrets
@@ -146,12 +143,11 @@ def results_seconds(api: Api) -> float | None:
     return None
 
 
-def until_new_model(api: Api, project: Path, given: Mapping[str, str]) -> dict:
+def until_new_model(api: Api, given: dict[str, str]) -> dict:
     """Seconds to build the manifest with one more model, and then until its task is in the API."""
-    (project / "models" / f"{NEW}.sql").write_text("select 1 as id")
+    Path(given["DBT_PROJECT_DIR"], "models", f"{NEW}.sql").write_text("select 1 as id")
     began = time.monotonic()
-    with contextlib.redirect_stdout(None):
-        build.build(settings.load(os.environ | given))
+    dag_run.build_manifest(given)
     built = time.monotonic()
     api.parse_again()  # the DAG file is read by its interval: here, when it is asked for
     while not any(NEW in name for name in task_ids(api)):
@@ -184,6 +180,8 @@ def seconds_to_show(
     browser: Browser, url: str, path: str, button: str, element: str
 ) -> float | None:
     """Seconds until the page, or what a click on its button opens, has that element."""
+    from playwright.sync_api import TimeoutError  # which chromium() has found
+
     context = browser.new_context(base_url=url, viewport={"width": 1400, "height": 860})
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
@@ -196,7 +194,7 @@ def seconds_to_show(
             page.locator(button).first.click()
         page.locator(element).first.wait_for()
         return round(time.monotonic() - began, 1)
-    except sys.modules["playwright.sync_api"].TimeoutError:
+    except TimeoutError:
         return None
     finally:
         context.close()
@@ -206,20 +204,13 @@ def measure(models: int, runs: int, floor: bool) -> dict:
     """All figures of a project of so many models, printed as they come."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         at = Paths(PROJECT, Path(scratch) / "state")
-        project = dag_run.generate(Path(scratch) / "gen", models)
         temporary = Path(scratch) / "tmp"
         temporary.mkdir()
         given = {
-            "DBT_EXECUTABLE": str(settings.load().dbt_executable),
-            "DBT_PROJECT_DIR": str(project),
-            "DBT_PROFILES_DIR": str(project),
-            "DBT_MANIFEST": str(Path(scratch) / "manifest" / "manifest.json"),
+            **dag_run.prepare(Path(scratch), models),
             "DBT_RUNS": str(Path(scratch) / "runs"),
             "TMPDIR": str(temporary),
         }
-        with contextlib.redirect_stdout(None):
-            build.build(settings.load(os.environ | given))
-        Path(scratch).chmod(0o755)
         found: dict = {"models": models, "runs": []}
         contenders = (dag_run.FLOOR, dag_run.OURS) if floor else (dag_run.OURS,)
         with dag_run.airflow_of(contenders, at, given) as apis:
@@ -230,7 +221,7 @@ def measure(models: int, runs: int, floor: bool) -> dict:
                     print(json.dumps({"models": models, **run}), flush=True)
             found["pages"] = pages(apis[-1])
             print(json.dumps({"models": models, "pages": found["pages"]}), flush=True)
-            found["new model"] = until_new_model(apis[-1], project, given)
+            found["new model"] = until_new_model(apis[-1], given)
             print(json.dumps({"models": models, "new model": found["new model"]}), flush=True)
         return found
 
@@ -238,7 +229,7 @@ def measure(models: int, runs: int, floor: bool) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=int, nargs="+", default=[500, 1000, 2000])
-    parser.add_argument("--runs", type=int, default=2, help="of each contender")
+    parser.add_argument("--runs", type=int, default=1, help="of each contender")
     parser.add_argument("--floor", action="store_true", help="runs of the floor, too")
     options = parser.parse_args()
     # Each task process would compile the DAG file's modules again: no user has that.

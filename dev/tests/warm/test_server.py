@@ -50,7 +50,8 @@ def workers(warm) -> list[int]:
     found = []
     for pid in set(warm.processes()) - set(warm.servers()):
         with contextlib.suppress(ProcessLookupError):  # it was such a child
-            found += [pid] if os.getsid(pid) == pid else []
+            if os.getsid(pid) == pid:
+                found.append(pid)
     return found
 
 
