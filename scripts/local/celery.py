@@ -55,6 +55,9 @@ def environment(
         "PYTHONPATH": f"{common['PYTHONPATH']}:{packages()}",
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": f"redis+socket://{quote(str(paths.broker_socket))}",
+        # Airflow's default for redis://. For a socket it is an hour; then a task that still runs
+        # would be given to another worker, too.
+        "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{metadata_url}",
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(slots),
         # The workers are processes of one machine: DBT_RUNS is one folder.

@@ -53,6 +53,7 @@ def test_workers_share_the_slots_of_the_local_executor_and_nothing_on_disk(at, m
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": f"redis+socket://{at.sockets}/redis.sock",
+        "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
         "AIRFLOW__CELERY__RESULT_BACKEND": "db+postgresql+psycopg2://airflow@/airflow",
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": "4",
         "DBT_RUNS_SHARED": "true",
