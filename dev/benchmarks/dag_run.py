@@ -35,9 +35,9 @@ import psutil
 from dev.benchmarks import figures
 from include.engine import settings
 from include.engine.manifest import build
-from scripts.local import airflow, ports, postgres, processes
+from scripts.local import airflow, celery, ports, postgres, processes
 from scripts.local.api import Api
-from scripts.local.environment import airflow_environment, load_secrets
+from scripts.local.environment import airflow_environment, load_secrets, metadata_url
 from scripts.local.paths import PROJECT, Paths
 
 HERE = Path(__file__).resolve().parent
@@ -146,9 +146,11 @@ def build_manifest(given: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def airflow_of(
-    contenders: Sequence[Contender], at: Paths, given: dict[str, str]
+    contenders: Sequence[Contender], at: Paths, given: dict[str, str], workers: int = 0
 ) -> Iterator[list[Api]]:
-    """An Airflow whose only DAGs are those of the contenders, read and switched on."""
+    """An Airflow whose only DAGs are those of the contenders, read and switched on. With that many
+    Celery workers, or else with a LocalExecutor.
+    """
     keys = load_secrets(at)
     dags = at.state / "dags"
     shutil.rmtree(dags, ignore_errors=True)
@@ -169,13 +171,16 @@ def airflow_of(
                 filter(None, (environment["PYTHONPATH"], os.environ.get("BENCH_PEERS")))
             ),
         }
+        if workers:
+            environment = celery.environment(environment, at, metadata_url(at, keys), workers)
+            celery.start_broker(at, "up")
         if not airflow.is_migrated(at, keys):
             airflow.migrate(at, keys, environment)
         airflow.end_unfinished_runs(at, keys)
         since = datetime.datetime.now(datetime.timezone.utc)
         api = Api(port)
         # With a triggerer: Cosmos' WATCHER defers its tasks to it.
-        airflow.start(at, api, environment, "up")
+        airflow.start(at, api, environment, "up", workers)
         while len(found := airflow.wait_until_parsed(at, api, since, "up")) < len(contenders):
             time.sleep(0.5)
         api.unpause(*found)
@@ -190,14 +195,14 @@ def airflow_of(
 
 
 def measure(
-    contenders: Sequence[Contender], at: Paths, given: dict[str, str], runs: int
+    contenders: Sequence[Contender], at: Paths, given: dict[str, str], runs: int, workers: int
 ) -> Iterator[dict]:
     """A row for the first run of each contender's DAG, and one for those that follow, if they are
     short.
 
     Raises AssertionError if a task failed.
     """
-    with airflow_of(contenders, at, given) as apis:
+    with airflow_of(contenders, at, given, workers) as apis:
         pairs = list(zip(contenders, apis, strict=True))
         first = [once(*pair, at) for pair in pairs]
         for contender, run in zip(contenders, first, strict=True):
@@ -284,7 +289,7 @@ def dbt_build(at: Paths, given: dict[str, str]) -> dict:
         postgres.stop(at)
 
 
-def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
+def compare(models: int, runs: int, only: Sequence[str], workers: int) -> list[dict]:
     """The rows of a project of so many models, shown as they come."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
@@ -292,7 +297,7 @@ def compare(models: int, runs: int, only: Sequence[str]) -> list[dict]:
         given = prepare(Path(scratch), models)
         for group in GROUPS:
             wanted = [c for c in group if not only or any(part in c.name for part in only)]
-            for found in measure(wanted, at, given, runs) if wanted else ():
+            for found in measure(wanted, at, given, runs, workers) if wanted else ():
                 rows.append({"models": models, **found})
                 show(rows[-1], rows)
         rows.append({"models": models, **dbt_build(at, given)})
@@ -330,11 +335,16 @@ def main() -> None:
     parser.add_argument("--models", type=int, nargs="+", default=[50])
     parser.add_argument("--runs", type=int, default=3, help="after the first one")
     parser.add_argument("--only", nargs="*", default=(), help="parts of the contenders' names")
+    parser.add_argument("--workers", type=int, default=0, help="Celery workers, for LocalExecutor")
     options = parser.parse_args()
     # Each task process would compile the DAG file's modules again, 45 ms of CPU: no user has that.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     print(f"models{'seconds':>24}{'CPU seconds':>24}{'floor':>18} tasks")
-    rows = [row for models in options.models for row in compare(models, options.runs, options.only)]
+    rows = [
+        row
+        for models in options.models
+        for row in compare(models, options.runs, options.only, options.workers)
+    ]
     found = {"benchmark": "dag_run", **figures.machine("apache-airflow", "astronomer-cosmos")}
     if len(options.models) > 1:
         found["growth"] = growth(rows, options.models)
