@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import (
     AssetAll,
     AssetAny,
@@ -18,30 +15,9 @@ from airflow.sdk import (
     DeltaTriggerTimetable,
 )
 
-from dev.tests import sample
-from dev.tests.conftest import in_task_process, with_arguments
-from include.engine import settings
+from dev.tests.conftest import in_task_process
 
 STAGING = ("stg_jaffle_shop__customers", "stg_jaffle_shop__orders", "stg_stripe__payments")
-
-
-@pytest.fixture
-def read(monkeypatch, tmp_path) -> Callable[..., DagBag]:
-    """The DAG folder, where the sample's manifest says these things under `meta.airflow`, and has
-    this configuration besides.
-    """
-
-    def with_airflow(said: dict[str, dict], config: dict | None = None, **arguments) -> DagBag:
-        raw = json.loads(settings.load().manifest.read_bytes())
-        for unique_id, airflow in said.items():
-            section = "sources" if unique_id.startswith("source.") else "nodes"
-            raw[section][unique_id]["config"] |= {"meta": {"airflow": airflow}, **(config or {})}
-        (tmp_path / "manifest.json").write_text(json.dumps(raw))
-        with_arguments(monkeypatch, **arguments)
-        monkeypatch.setenv("DBT_MANIFEST", str(tmp_path / "manifest.json"))
-        return DagBag(str(sample.DAGS))
-
-    return with_airflow
 
 
 def marts(airflow: dict) -> dict[str, dict]:
