@@ -1,10 +1,12 @@
-"""A folder on one machine is no place for results if tasks run on several, and the DAG says so."""
+"""Which executor runs a task; and a folder on one machine is no place for results if tasks run on
+several: the DAG says so.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from dev.tests.conftest import parsed
+from dev.tests.conftest import in_task_process, parsed
 from include.engine import settings
 from include.engine.run import executors
 
@@ -53,3 +55,28 @@ def test_the_page_and_a_tag_of_the_dag_say_it(dag, monkeypatch):
     monkeypatch.setenv("DBT_RUNS_SHARED", "true")
     quiet = parsed()
     assert (quiet.doc_md, quiet.tags) == (dag.doc_md, dag.tags)
+
+
+MODEL = "model.jaffle_shop.orders"
+
+
+def test_a_model_may_name_the_executor_of_its_run(read):
+    bag = read({MODEL: {"run": {"executor": "LocalExecutor"}}})
+    assert bag.import_errors == {}
+    tasks = {task.task_id: task for task in bag.dags["dbt_dag"].tasks}
+    assert [name for name, task in tasks.items() if task.executor] == [MODEL]
+    assert tasks[MODEL].executor == "LocalExecutor"
+
+
+def test_an_executor_that_airflow_does_not_have_is_named_in_airflow(read):
+    (error,) = read({MODEL: {"executor": "KubernetesExecutor"}}).import_errors.values()
+    assert "'KubernetesExecutor'" in error
+    assert MODEL in error
+
+
+def test_the_process_of_a_task_needs_no_executor(read):
+    """In a pod, Airflow has the LocalExecutor alone."""
+    with in_task_process(MODEL):
+        bag = read({MODEL: {"executor": "KubernetesExecutor"}})
+    assert bag.import_errors == {}
+    assert [task.task_id for task in bag.dags["dbt_dag"].tasks] == [MODEL]

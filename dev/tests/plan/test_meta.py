@@ -22,6 +22,7 @@ def tasks(airflow, **fields) -> dict[str, dict]:
 
 def test_what_is_said_of_a_model_holds_for_its_run_and_its_test():
     airflow = {"retries": 4, "pool": "heavy", "priority_weight": 10, "queue": "large"}
+    airflow["executor"] = "KubernetesExecutor"
     assert tasks(airflow) == {"model.shop.a": airflow, "test.shop.a": airflow}
 
 

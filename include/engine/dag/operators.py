@@ -154,6 +154,9 @@ def operator_arguments(task: Task) -> dict[str, Any]:
         key: timedelta(seconds=value) if key in ("retry_delay", "execution_timeout") else value
         for key, value in task.overrides.items()
     }
+    if get_parsing_context().task_id:
+        # A pod's Airflow may know no other executor than its own, and would refuse the DAG.
+        given.pop("executor", None)
     if "executor_config" in given:
         given["executor_config"] = pods.executor_config(task.id, given["executor_config"])
     if asks_warehouse(task):

@@ -92,6 +92,7 @@ KEYS = {
     "pool_slots": (lambda value: _whole(value, 1), f"a whole number from 1 to {_INTEGER}"),
     "priority_weight": (lambda value: _whole(value, 1), f"a whole number from 1 to {_INTEGER}"),
     "queue": (_text, f"the name of a queue, at most {_TEXT} characters"),
+    "executor": (_text, f"the name of an executor, at most {_TEXT} characters"),
     "owner": (_text, f"a name, at most {_TEXT} characters"),
     "executor_config": (lambda value: isinstance(value, Mapping), "a mapping"),
     "trigger_rule": (lambda value: value in TRIGGER_RULES, f"one of {', '.join(TRIGGER_RULES)}"),
