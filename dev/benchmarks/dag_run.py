@@ -42,7 +42,7 @@ from scripts.local.paths import PROJECT, Paths
 
 HERE = Path(__file__).resolve().parent
 PARALLELISM = 8
-SECONDS = 3600
+SECONDS = 3 * 3600
 LONG = 150  # seconds of a first run that is the only one
 FIRST = ", first run"
 DAY = ", first run of a day"
