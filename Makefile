@@ -86,7 +86,7 @@ test-postgres: airflow-venv dbt-venv ## run the whole DAG on another PostgreSQL,
 	@POSTGRES="$(POSTGRES)" $(PYTEST) dev/tests/scheduled/test_run.py dev/tests/scheduled/test_scheduled.py
 
 test-celery: airflow-venv dbt-venv celery-venv ## compare two Celery workers and Redis with the LocalExecutor (PROJECTS=10)
-	@CELERY_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/celery
+	@GENERATED_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/celery
 
 test-faults: airflow-venv dbt-venv celery-venv ## break each part of two Celery workers' Airflow in the middle of a run (as root, 11 minutes)
 	@$(PYTEST) -rP --show-capture=stdout dev/tests/faults
@@ -94,8 +94,8 @@ test-faults: airflow-venv dbt-venv celery-venv ## break each part of two Celery 
 test-kubernetes: airflow-venv dbt-venv kubernetes-venv ## check the template of a task's pod, with Airflow's own generator
 	@PYTHONPATH="$$(echo "$(CURDIR)"/.airflow/kubernetes/lib/python*/site-packages)" $(PYTEST) dev/tests/kubernetes
 
-test-executors: airflow-venv ## compare a pod for each task, and Celery in Docker, with the LocalExecutor, in real containers
-	@$(PYTEST) dev/tests/executors
+test-executors: airflow-venv ## compare a pod for each task, and Celery in Docker, with the LocalExecutor, in real containers (PROJECTS=10)
+	@GENERATED_PROJECTS=$(PROJECTS) $(PYTEST) dev/tests/executors
 
 test-browser: airflow-venv manifest browser-venv ## drive Airflow's UI with a real browser: what a person sees
 	@$(BROWSER) $(PYTEST) dev/tests/browser

@@ -18,6 +18,7 @@ from scripts.local import processes
 from scripts.local.paths import PROJECT, LocalError, Paths
 
 BROKER = "redis"
+WORKER = "worker-"  # and a number
 ADDED = PROJECT / ".airflow" / "celery"
 """The environment of what Celery adds to Airflow's (dev/requirements-celery.txt)."""
 READY = "ready."  # the end of the line that a worker logs when it takes tasks
@@ -91,7 +92,7 @@ def _plain_environment() -> dict[str, str]:
 
 
 def worker_names(workers: int) -> list[str]:
-    return [f"worker-{number}" for number in range(1, workers + 1)]
+    return [f"{WORKER}{number}" for number in range(1, workers + 1)]
 
 
 def worker_environment(common: Mapping[str, str], paths: Paths, name: str) -> dict[str, str]:
@@ -131,3 +132,13 @@ def ready(paths: Paths, names: Iterable[str]) -> bool:
     """Whether all of these workers take tasks, by their own words."""
     logs = (processes.log_of(paths, name) for name in names)
     return all(log.exists() and READY in log.read_text(errors="replace") for log in logs)
+
+
+def require_running(paths: Paths, workers: int) -> None:
+    """Raises LocalError unless the Celery workers that run are these, with their broker."""
+    wanted = {BROKER, *worker_names(workers)} if workers else set()
+    names = {record.name for record in processes.recorded(paths)}
+    found = {name for name in names if name == BROKER or name.startswith(WORKER)}
+    if found != wanted:
+        running = " and ".join(sorted(found)) or "no Celery worker"
+        raise LocalError(f"Airflow is running, with {running}. End it first: make down")

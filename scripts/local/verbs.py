@@ -60,6 +60,7 @@ def up(paths: Paths, first_port: int, workers: int = 0) -> int:
     with processes.only_one(paths, "up"):
         port = airflow.running(paths, "up")
         if port is not None:
+            celery.require_running(paths, workers)
             say(f"Airflow is running already: http://localhost:{port}")
             return 0
         try:

@@ -7,6 +7,8 @@ The sample, a project with hooks, and generated projects with planted failures r
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import psutil
 import pytest
 
 from dev.tests import sample
-from dev.tests.celery.swapping import Installation, Project, generated
+from dev.tests.celery.swapping import SEEDS, Installation, Project, generated
 from dev.tests.scheduled.installation import (
     TINY,
     finish,
@@ -23,10 +25,10 @@ from dev.tests.scheduled.installation import (
     up,
     write_project,
 )
+from include.engine.settings import ROOT
 from scripts.local import celery, processes
 from scripts.local.paths import Paths, installation_paths
 
-SEEDS = (1, 2, 3, 6, 9, 10, 11, 13, 21, 22)[: int(os.environ.get("CELERY_PROJECTS", "10"))]
 POD = {"AIRFLOW_IS_K8S_EXECUTOR_POD": "True"}
 HOOKED = {
     "dbt_project.yml": f"""{TINY["dbt_project.yml"]}
@@ -127,6 +129,19 @@ def test_each_worker_ran_tasks_and_keeps_a_warm_dbt_of_its_own(at, by_celery):
     assert set(servers["worker-1"]).isdisjoint(servers["worker-2"])
 
 
+def test_a_task_may_last_for_a_day_before_it_is_given_to_another_worker(at):
+    common = {**os.environ, "PYTHONPATH": str(ROOT), "AIRFLOW__CORE__PARALLELISM": "8"}
+    config = "airflow.providers.celery.executors.default_celery"
+    asked = f"from {config} import DEFAULT_CELERY_CONFIG as c; print(c['broker_transport_options'])"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        env=celery.environment(common, at, "postgresql+psycopg2://airflow@/airflow", 2),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["{'visibility_timeout': 86400}"], done.stderr
+
+
 def words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
@@ -134,11 +149,29 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
+def test_up_says_so_if_other_workers_run_than_were_asked_for(at, by_celery):
+    ups = lambda *options: finish(start("up", *options, at=at), timeout=60)  # noqa: E731
+    celery_of_two = ("--executor", "celery", "--workers", "2")
+    assert ups(*celery_of_two)[0] == 0
+    code, output = ups()
+    assert (code, output.splitlines()[-1]) == (
+        1,
+        "Airflow is running, with redis and worker-1 and worker-2. End it first: make down",
+    )
+    (worker,) = [record for record in processes.recorded(at) if record.name == "worker-2"]
+    processes.stop(at, [worker])
+    code, output = ups(*celery_of_two)
+    assert (code, output.splitlines()[-1]) == (
+        1,
+        "Airflow is running, with redis and worker-1. End it first: make down",
+    )
+
+
 def test_down_ends_it_all(at, by_celery):
     """The last test of the file."""
     code, output = finish(start("down", at=at), timeout=60)
     assert code == 0
-    for name in ("redis", *celery.worker_names(2)):
+    for name in ("redis", "worker-1"):
         assert name in output
     assert processes_of(at) == []
     assert not at.broker_socket.exists()
