@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dev.tests.celery import swapping
 from dev.tests.executors import runs
 from dev.tests.image.astro import HOME, Project, clone
 from dev.tests.image.conftest import pytest_terminal_summary  # noqa: F401
@@ -36,14 +37,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
-def by_local_executor(project: Project) -> runs.Ran:
-    read = ("cat", f"{HOME}/.dbt/runs/")
+def projects(project: Project, tmp_path_factory: pytest.TempPathFactory) -> list[swapping.Project]:
+    """The sample, and generated projects with planted failures and a manifest."""
+    folder = tmp_path_factory.mktemp("projects")
+    kept = shutil.copytree(project.folder / "include" / "dbt", folder / "sample" / "dbt")
+    generated = [
+        swapping.generated(seed, folder / f"oracle_{seed}" / "dbt") for seed in swapping.SEEDS
+    ]
+    for one in generated:
+        runs.build_manifest(one)
+    return [swapping.Project("sample", kept), *generated]
+
+
+@pytest.fixture(scope="session")
+def by_local_executor(project: Project, projects: list[swapping.Project]) -> dict[str, runs.Ran]:
+    runs_folder = f"{HOME}/.dbt/runs"
+    read = lambda name: project.execute("scheduler", "cat", f"{runs_folder}/{name}").stdout  # noqa: E731
     try:
         runs.start(project)
-        return runs.run(
-            project,
-            "LocalExecutor",
-            lambda name: project.execute("scheduler", read[0], read[1] + name).stdout,
-        )
+        return runs.everything(project, projects, "local", read)
     finally:
         runs.end(project)

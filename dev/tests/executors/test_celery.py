@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.tests.celery import swapping
 from dev.tests.executors import runs
 from dev.tests.image.astro import HOME, Project
 from include.engine.settings import ROOT
@@ -23,7 +24,7 @@ WORDS = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'"  # of the commands of all pr
 
 
 @pytest.fixture(scope="module")
-def started(project: Project) -> Iterator[Project]:
+def started(project: Project, by_local_executor: object) -> Iterator[Project]:
     """As after the command in the header of the override."""
     own = project.folder / OVERRIDE.name
     kept = own.read_bytes()
@@ -38,9 +39,10 @@ def started(project: Project) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="module")
-def by_celery(started: Project) -> runs.Ran:
-    read = lambda name: started.execute("scheduler", "cat", f"{HOME}/.dbt/shared/runs/{name}")  # noqa: E731
-    return runs.run(started, "CeleryExecutor", lambda name: read(name).stdout)
+def by_celery(started: Project, projects: list[swapping.Project]) -> dict[str, runs.Ran]:
+    folder = f"{HOME}/.dbt/shared/runs"
+    read = lambda name: started.execute("scheduler", "cat", f"{folder}/{name}").stdout  # noqa: E731
+    return runs.everything(started, projects, "celery", read)
 
 
 def containers(project: Project, service: str) -> list[str]:
@@ -49,14 +51,13 @@ def containers(project: Project, service: str) -> list[str]:
 
 
 def test_two_workers_leave_what_the_local_executor_leaves(by_local_executor, by_celery):
-    assert set(by_local_executor.left["states"].values()) == {"success"}
-    assert by_celery.left == by_local_executor.left
+    assert runs.left(by_celery) == runs.left(by_local_executor)
 
 
 def test_both_workers_ran_tasks_with_a_warm_dbt_of_their_own(started, by_celery):
     workers = containers(started, "triggerer")
     assert len(workers) == 2
-    assert {task["hostname"] for task in by_celery.tasks.values()} == set(workers)
+    assert {task["hostname"] for task in by_celery["sample"].tasks.values()} == set(workers)
     for worker in workers:
         words = started.docker("exec", worker, "sh", "-c", WORDS).stdout.splitlines()
         assert f"{HOME}/include/engine/warm/server.py" in words

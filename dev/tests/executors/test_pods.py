@@ -19,10 +19,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from dev.tests.celery import swapping
 from dev.tests.executors import container, runs
 from dev.tests.executors.cluster import Cluster, Pod, server
 from dev.tests.image.astro import Project, eventually
 from dev.tests.image.conftest import FIGURES
+from dev.tests.scheduled.installation import write_project
 from include.engine.settings import ROOT
 
 COMPOSE = Path(__file__).with_name("pods.yml")
@@ -33,6 +35,16 @@ OURS = {
     "runAsUser: 50000": "runAsUser: 12345",  # as OpenShift: the image does not know it
 }
 """What differs here from the template in docs/."""
+
+MIXED = {
+    "models/here.sql": "select 1 as id",
+    "models/away.sql": "select * from {{ ref('here') }}",
+    "models/models.yml": """
+models:
+  - {name: here, config: {meta: {airflow: {executor: LocalExecutor}}}}
+  - {name: away, config: {meta: {airflow: {executor: KubernetesExecutor}}}}
+""",
+}
 
 BY_DBT = ("Check", "DbtOperator")  # the other operators start no dbt
 PARSES = "Starting full parse."
@@ -58,12 +70,29 @@ SIGNED = {
 
 
 @pytest.fixture(scope="module")
-def cluster(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> swapping.Project:
+    """A project whose models name the executor that runs them."""
+    made = swapping.Project("mixed", tmp_path_factory.mktemp("mixed") / "dbt")
+    write_project(made.folder, "mixed", MIXED)
+    (made.folder / "profiles.yml").unlink()
+    runs.build_manifest(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    project: Project,
+    projects: list[swapping.Project],
+    mixed: swapping.Project,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
     """A cluster that runs pods on the network of the project's services."""
     logs = tmp_path_factory.mktemp("pods")
+    volumes = {one.name: runs.volumes(one) for one in (*projects, mixed)}
 
     def start(pod: Pod) -> int:
-        words = container.arguments(pod, SECRETS)
+        name = pod["metadata"]["annotations"]["run_id"].rpartition("_")[0]
+        words = [*volumes[name], *container.arguments(pod, SECRETS)]
         command = ["docker", "run", "--rm", "--network", f"{project.name}_airflow", *words]
         with (logs / pod["metadata"]["name"]).open("wb") as log:
             return subprocess.run(
@@ -115,7 +144,7 @@ def ask_store(project: Project, path: str, method: str = "GET") -> str:
 
 
 @pytest.fixture(scope="module")
-def started(project: Project, cluster: Cluster) -> Iterator[Project]:
+def started(project: Project, cluster: Cluster, by_local_executor: object) -> Iterator[Project]:
     """Airflow with the KubernetesExecutor, and an object store with an empty bucket."""
     made = replace(project, more=(COMPOSE,))
     put_template(made)
@@ -130,46 +159,84 @@ def started(project: Project, cluster: Cluster) -> Iterator[Project]:
         runs.end(made)
 
 
-def in_pods(project: Project, cluster: Cluster, run_id: str) -> tuple[runs.Ran, dict[str, str]]:
-    """A run, and the logs of its pods by task id."""
-    done = runs.run(project, run_id, lambda name: ask_store(project, f"/bucket/dbt/runs/{name}"))
-    names = cluster.names_by_task(run_id)
-    seconds = [cluster.seconds[name] for name in names.values()]
-    FIGURES.append(f"  {len(names)} pods of {statistics.median(seconds):.1f} s each (median)")
-    return done, {task: (cluster.logs / name).read_text() for task, name in names.items()}
+def in_pods(
+    project: Project, cluster: Cluster, projects: list[swapping.Project], where: str
+) -> tuple[dict[str, runs.Ran], dict[str, dict[str, str]]]:
+    """A run of each project; and, by project, the logs of its pods by task id."""
+    done = runs.everything(
+        project, projects, where, lambda name: ask_store(project, f"/bucket/dbt/runs/{name}")
+    )
+    pods = {one.name: cluster.names_by_task(f"{one.name}_{where}") for one in projects}
+    made = {name for names in pods.values() for name in names.values()}
+    eventually(lambda: made <= cluster.seconds.keys(), 60, lambda: "A pod goes on")
+    for run, names in pods.items():
+        seconds = [cluster.seconds[name] for name in names.values()]
+        FIGURES.append(f"  {run}: {len(names)} pods, {statistics.median(seconds):.1f} s (median)")
+    return done, {
+        run: {task: (cluster.logs / name).read_text() for task, name in names.items()}
+        for run, names in pods.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def first(started: Project, cluster: Cluster) -> tuple[runs.Ran, dict[str, str]]:
-    """A run that finds no parsed manifest."""
-    return in_pods(started, cluster, "pods_first")
+def first(started: Project, cluster: Cluster, projects: list[swapping.Project]):
+    """A run of the sample that finds no parsed manifest."""
+    return in_pods(started, cluster, projects[:1], "pods-first")
 
 
 @pytest.fixture(scope="module")
-def later(started: Project, cluster: Cluster, first: object) -> tuple[runs.Ran, dict[str, str]]:
-    """A run that finds those of the first."""
-    return in_pods(started, cluster, "pods_later")
+def later(started: Project, cluster: Cluster, projects: list[swapping.Project], first: object):
+    """A run of the sample that finds that of the first one."""
+    return in_pods(started, cluster, projects[:1], "pods-later")
 
 
-def test_a_pod_for_each_task_leaves_what_the_local_executor_leaves(by_local_executor, first):
-    assert set(by_local_executor.left["states"].values()) == {"success"}
-    assert first[0].left == by_local_executor.left
+@pytest.fixture(scope="module")
+def generated(started: Project, cluster: Cluster, projects: list[swapping.Project], later: object):
+    """Runs of the other projects."""
+    return in_pods(started, cluster, projects[1:], "pods")
 
 
-def test_each_task_had_a_pod_of_its_own_that_is_gone(started, cluster, first):
-    ran, logs = first
-    assert logs.keys() == ran.tasks.keys()
+def test_a_pod_for_each_task_leaves_what_the_local_executor_leaves(
+    by_local_executor, first, generated
+):
+    assert runs.left(first[0] | generated[0]) == runs.left(by_local_executor)
+
+
+def test_a_model_may_name_its_executor(started, cluster, mixed):
+    (ran,), (pods,) = (found.values() for found in in_pods(started, cluster, [mixed], "pods"))
+    assert set(ran.left["results"].values()) == {"success"}
+    assert ran.left["states"].keys() - pods.keys() == {"model.tiny.here"}
+    assert pods.keys() == {"check_dbt", "model.tiny.away", "run_results"}
+
+
+def test_planted_failures_have_failed(by_local_executor):
+    failed = {
+        name
+        for name, ran in by_local_executor.items()
+        if {"fail", "error"} & set(ran.left["results"].values())
+    }
+    assert failed == by_local_executor.keys() - {"sample"}
+    assert set(by_local_executor["sample"].left["states"].values()) == {"success"}
+
+
+def test_each_task_had_a_pod_of_its_own_that_is_gone(started, cluster, first, generated):
+    ran, logs = first[0] | generated[0], first[1] | generated[1]
+    worked = {
+        name: {task for task, found in one.tasks.items() if found["state"] in ("success", "failed")}
+        for name, one in ran.items()
+    }
+    assert {name: set(pods) for name, pods in logs.items()} == worked
     assert cluster.pods == {}
     assert started.docker("ps", "--quiet", "--filter", "name=dbt-dag").stdout == ""
 
 
 def test_dbt_is_cold_in_a_pod_and_says_why(first):
-    ran, logs = first
+    ran, logs = first[0]["sample"], first[1]["sample"]
     said = {task for task, log in logs.items() if "dbt starts cold: one task per pod" in log}
     assert said == {name for name, task in ran.tasks.items() if task["operator"] in BY_DBT}
 
 
 def test_a_project_is_parsed_in_the_first_pod_alone(by_local_executor, first, later):
-    assert later[0].left == by_local_executor.left
-    assert [task for task, log in first[1].items() if PARSES in log] == ["check_dbt"]
-    assert [task for task, log in later[1].items() if PARSES in log] == []
+    assert runs.left(later[0]) == {"sample": by_local_executor["sample"].left}
+    assert [task for task, log in first[1]["sample"].items() if PARSES in log] == ["check_dbt"]
+    assert [task for task, log in later[1]["sample"].items() if PARSES in log] == []
