@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +63,22 @@ def test_workers_share_the_slots_of_the_local_executor_and_nothing_on_disk(at, m
         "TMPDIR": f"{at.state}/workers/worker-2/tmp",
         "DBT_WARM_DIR": f"{at.sockets}/warm/worker-2",
     }
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        (["scheduler"], "no Celery worker"),
+        (["redis", "worker-2"], "redis and worker-2"),
+        (["worker-1", "worker-2"], "worker-1 and worker-2"),
+    ],
+)
+def test_a_worker_or_a_broker_that_has_ended_is_missed(at, monkeypatch, running, said):
+    records = [SimpleNamespace(name=name) for name in running]
+    monkeypatch.setattr(celery.processes, "recorded", lambda paths: records)
+    with pytest.raises(LocalError) as error:
+        celery.require_running(at, 2)
+    assert str(error.value) == f"Airflow is running, with {said}. End it first: make down"
 
 
 def test_workers_are_asked_for_with_the_executor():
