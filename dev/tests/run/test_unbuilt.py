@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from dev.tests.conftest import EMPTY, Instance
 from include.engine import settings
-from include.engine.run import results
+from include.engine.manifest import staleness
+from include.engine.run import results, unbuilt
 from include.engine.run.operator import DbtOperator
 
 ORDERS, CUSTOMERS = "model.jaffle_shop.orders", "model.jaffle_shop.customers.v2"
@@ -84,6 +85,23 @@ def test_a_node_that_dbt_has_and_did_not_run_fails_the_task_too(execute):
         "  dbt has this node. Its own output in this log says what it did.",
         BROKEN_OFF,
         RERUN,
+    ]
+
+
+def test_a_node_that_dbt_has_and_did_not_run_names_the_changed_files_too(monkeypatch, tmp_path):
+    """As a source does whose rule of freshness was removed."""
+    project, manifest = tmp_path / "project", tmp_path / "manifest.json"
+    project.mkdir()
+    manifest.write_text("{}")
+    staleness.write_list(manifest, staleness.project_files(project))
+    (project / "sources.yml").write_text("sources: []")
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
+    monkeypatch.setenv("DBT_MANIFEST", str(manifest))
+    assert unbuilt.explain({"source.tiny.raw"}, {"source.tiny.raw"}, ()) == [
+        "dbt exited with 0 but did not run source.tiny.raw.",
+        "  dbt has this node. Its own output in this log says what it did.",
+        "  The dbt project changed since its manifest was built: sources.yml",
+        "  Build it with: make manifest (in an Astro project: rebuild the image)",
     ]
 
 

@@ -24,16 +24,18 @@ def explain(missing: Set[str], listed: Set[str], others: Iterable[str]) -> list[
     lines = [f"dbt exited with 0 but did not run {failures.shorten(sorted(missing))}."]
     if instead := sorted(node for node in others if not node.startswith("operation.")):
         lines.append(f"  It ran {failures.shorten(instead)}.")
+    config = settings.load()
+    stale = [f"  {line}" for line in stale_lines(config)]
     unknown = sorted(missing - listed)
     if not unknown:
-        return [*lines, "  dbt has this node. Its own output in this log says what it did."]
-    config = settings.load()
+        has = "  dbt has this node. Its own output in this log says what it did."
+        return [*lines, has, *stale]
     lines.append(
         f"  The dbt project at {config.project_dir} on {socket.gethostname()} does not have "
         f"{failures.shorten(unknown)}, or disables it there. The manifest has it: "
         f"{config.manifest_url or find.find_manifest(config, may_be_old=True)}"
     )
-    return [*lines, *(f"  {line}" for line in stale_lines(config) or _ELSEWHERE)]
+    return [*lines, *(stale or (f"  {line}" for line in _ELSEWHERE))]
 
 
 _ELSEWHERE = (
