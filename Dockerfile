@@ -27,3 +27,7 @@ COPY --from=0 --chown=astro:0 /usr/local/airflow/include include
 # task keeps its slot of the executor. Short tasks become slow. The second setting keeps the patience
 # with an API server that does not answer at 15 seconds.
 ENV AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL=1 AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS=15
+
+# For the graph of a DAG, Airflow's API server reads the whole serialized DAG once for each asset that the
+# DAG's tasks publish. Uncompressed, that is gigabytes with some hundred models.
+ENV AIRFLOW__CORE__COMPRESS_SERIALIZED_DAGS=True

@@ -121,6 +121,7 @@ def standalone_environment(
         # As in the Dockerfile, which says why.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "15",
+        "AIRFLOW__CORE__COMPRESS_SERIALIZED_DAGS": "True",
     }
 
 

@@ -185,6 +185,13 @@ def test_a_task_that_has_ended_frees_its_slot_within_a_second(project):
     assert project.in_image(script).stdout.split()[-2:] == ["1", "15"]
 
 
+def test_serialized_dags_are_compressed(project):
+    script = "python -c 'from airflow.models import serialized_dag; print({})'".format(
+        "serialized_dag._COMPRESS_SERIALIZED_DAGS"
+    )
+    assert project.in_image(script).stdout.split()[-1] == "True"
+
+
 def test_no_secret_and_no_host_is_in_the_manifest(project):
     """dbt compiled with the defaults of profiles.yml; what it made has not even those."""
     text = project.in_image("cat .dbt/manifest/manifest.json").stdout
