@@ -186,9 +186,7 @@ def test_a_task_that_has_ended_frees_its_slot_within_a_second(project):
 
 
 def test_serialized_dags_are_compressed(project):
-    script = "python -c 'from airflow.models import serialized_dag; print({})'".format(
-        "serialized_dag._COMPRESS_SERIALIZED_DAGS"
-    )
+    script = "airflow config get-value core compress_serialized_dags"
     assert project.in_image(script).stdout.split()[-1] == "True"
 
 

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,19 @@ FILES = {
 """,
 }
 BAD = ("syntax", "column", "rights", "template", "lost")
+BAD_MODELS = tuple(f"model.tiny.{name}" for name in BAD)
+MODELS = (*BAD_MODELS, *(f"model.tiny.{name}" for name in ("fine", "data", "below", "slow")))
+NOTHING_BEGAN = {
+    "ran": {
+        "check_dbt": "failed",
+        **dict.fromkeys(MODELS, "upstream_failed"),
+        "run_results": "failed",
+    },
+    "published": set(),
+    "mailed": ["dbt_dag: check_dbt"],
+    "results": dict.fromkeys(MODELS, "skipped"),
+}
+"""What a run leaves that was triggered for something that this DAG cannot do."""
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +83,35 @@ def ran(api: Api, run_id: str) -> dict[str, str]:
     return {task: state for task, state in states(api, run_id).items() if state != "skipped"}
 
 
-def test_only_what_may_heal_is_tried_again_and_each_failure_is_mailed_once(api, mails):
+@pytest.fixture
+def left(api, runs, mails) -> Callable[[str], dict[str, Any]]:
+    """All that a run leaves: states, assets, the subjects of the test's mails, and results."""
+    mails[1].clear()
+
+    def look(run_id: str) -> dict[str, Any]:
+        return {
+            "ran": ran(api, run_id),
+            "published": published(api, run_id),
+            "mailed": sorted(mail["subject"] for mail in mails[1]),
+            "results": results(runs, run_id),
+        }
+
+    return look
+
+
+def test_only_what_may_heal_is_tried_again_and_each_failure_is_mailed_once(api, left):
     assert triggered(api, "bad", select="models/bad") == "failed"
-    assert ran(api, "bad") == {
-        "check_dbt": "success",
-        **{f"model.tiny.{n}": "failed" for n in BAD},
-        "run_results": "failed",
+    assert left("bad") == {
+        "ran": {
+            "check_dbt": "success",
+            **dict.fromkeys(BAD_MODELS, "failed"),
+            "run_results": "failed",
+        },
+        "published": set(),
+        "mailed": sorted(f"dbt_dag: {model}" for model in BAD_MODELS),
+        "results": dict.fromkeys(BAD_MODELS, "error"),
     }
-    assert tries(api, "bad", *(f"model.tiny.{name}" for name in BAD)) == [1, 1, 1, 1, 2]
-    assert published(api, "bad") == set()
-    sent = sorted(mail["subject"] for mail in mails[1])
-    assert sent == sorted(f"dbt_dag: model.tiny.{name}" for name in BAD)
+    assert tries(api, "bad", *BAD_MODELS) == [1, 1, 1, 1, 2]
 
 
 def test_a_long_query_is_shown_around_the_error(at):
@@ -98,21 +131,18 @@ def test_a_long_query_is_shown_around_the_error(at):
     )
 
 
-def test_a_selection_of_another_dag_fails_and_names_that_dag(api, at, project):
+def test_a_selection_of_another_dag_fails_and_names_that_dag(api, at, left):
     assert triggered(api, "elsewhere", select="elsewhere") == "failed"
     assert last_words(at, "elsewhere", "check_dbt") == [
         "dbt_dag runs nothing of this selection: --select=elsewhere",
         "  dbt_dag__other runs model.tiny.elsewhere: trigger that DAG.",
     ]
     assert tries(api, "elsewhere", "check_dbt") == [1]
-    assert ran(api, "elsewhere") == {
-        task: "failed" if task in ("check_dbt", "run_results") else "upstream_failed"
-        for task in states(api, "elsewhere")
-    }
+    assert left("elsewhere") == NOTHING_BEGAN
 
 
 def test_a_selection_that_is_newer_than_the_manifest_fails_and_says_so(
-    api, at, project, environment
+    api, at, project, environment, left
 ):
     (project / "models/new.sql").write_text("select 1 as id")
     assert triggered(api, "new", select="new") == "failed"
@@ -122,51 +152,80 @@ def test_a_selection_that_is_newer_than_the_manifest_fails_and_says_so(
         "  No DAG runs model.tiny.new. If a task should, the manifest is older: "
         f"{environment['DBT_MANIFEST']}. Build it with: make manifest",
     ]
+    assert left("new") == NOTHING_BEGAN
 
 
-def test_a_misspelled_param_fails_the_run_and_builds_nothing(api, at, runs):
+def test_a_misspelled_param_fails_the_run_and_builds_nothing(api, at, left):
     assert triggered(api, "misspelled", selct="fine") == "failed"
     assert last_words(at, "misspelled", "check_dbt")[0].endswith(
         "which is no param of the DAG. Did you mean 'select'? It takes: event_time_end, "
         "event_time_start, exclude, full_refresh, select, target, vars"
     )
-    assert "success" not in results(runs, "misspelled").values()
-    assert published(api, "misspelled") == set()
+    assert left("misspelled") == NOTHING_BEGAN
 
 
-def test_a_task_that_was_fixed_and_cleared_turns_its_run_green(api, project, runs):
+def test_a_task_that_was_fixed_and_cleared_turns_its_run_green(api, project, left):
     """With `Downstream`, which Airflow's dialog has ticked: the results are downstream, too."""
     assert triggered(api, "fixed", select="fine data+") == "failed"
-    assert ran(api, "fixed") == {
-        "check_dbt": "success",
-        "model.tiny.fine": "success",
-        "model.tiny.data": "failed",
-        "model.tiny.below": "upstream_failed",
-        "run_results": "failed",
+    mailed = ["dbt_dag: model.tiny.data"]
+    assert left("fixed") == {
+        "ran": {
+            "check_dbt": "success",
+            "model.tiny.fine": "success",
+            "model.tiny.data": "failed",
+            "model.tiny.below": "upstream_failed",
+            "run_results": "failed",
+        },
+        "published": {"model.tiny.fine"},
+        "mailed": mailed,
+        "results": {
+            "model.tiny.fine": "success",
+            "model.tiny.data": "error",
+            "model.tiny.below": "skipped",
+        },
     }
     (project / "models/data.sql").write_text("select 1 as id")
     assert clear(api, "fixed", "model.tiny.data") == "success"
-    assert set(ran(api, "fixed").values()) == {"success"}
-    assert published(api, "fixed") == {"model.tiny.fine", "model.tiny.data", "model.tiny.below"}
     built = {"model.tiny.fine", "model.tiny.data", "model.tiny.below"}
-    assert results(runs, "fixed") == dict.fromkeys(built, "success")
+    assert left("fixed") == {
+        "ran": dict.fromkeys(("check_dbt", *built, "run_results"), "success"),
+        "published": built,
+        "mailed": mailed,
+        "results": dict.fromkeys(built, "success"),
+    }
     assert tries(api, "fixed", "model.tiny.fine", "model.tiny.data") == [1, 2]
 
 
-def test_a_model_that_is_marked_as_success_is_no_error_in_the_results(api, project, runs):
+def test_a_model_that_is_marked_as_success_is_no_error_in_the_results(api, project, runs, left):
     (project / "models/data.sql").write_text("select 1 / 0 as id")
     assert triggered(api, "marked", select="data+") == "failed"
-    assert results(runs, "marked") == {"model.tiny.data": "error", "model.tiny.below": "skipped"}
+    mailed = ["dbt_dag: model.tiny.data"]
+    assert left("marked") == {
+        "ran": {
+            "check_dbt": "success",
+            "model.tiny.data": "failed",
+            "model.tiny.below": "upstream_failed",
+            "run_results": "failed",
+        },
+        "published": set(),
+        "mailed": mailed,
+        "results": {"model.tiny.data": "error", "model.tiny.below": "skipped"},
+    }
     path = f"/api/v2/dags/{api.dag_id}/dagRuns/marked/taskInstances/model.tiny.data"
     api.call("PATCH", path, {"new_state": "success"})
     # Airflow clears what the failure had held back, run_results too.
     assert ended(api, "marked") == "success"
-    assert set(ran(api, "marked").values()) == {"success"}
-    assert results(runs, "marked") == {"model.tiny.data": "success", "model.tiny.below": "success"}
+    models = ("model.tiny.data", "model.tiny.below")
+    assert left("marked") == {
+        "ran": dict.fromkeys(("check_dbt", *models, "run_results"), "success"),
+        "published": {"model.tiny.below"},
+        "mailed": mailed,
+        "results": dict.fromkeys(models, "success"),
+    }
     assert messages(runs, "marked")["model.tiny.data"] == "Marked as success in Airflow."
 
 
-def test_a_run_that_is_marked_as_failed_leaves_its_results(api, runs):
+def test_a_run_that_is_marked_as_failed_leaves_its_results(api, runs, left):
     """The API server writes them, or the last task, when a person clears it."""
     path = f"/api/v2/dags/{api.dag_id}/dagRuns"
     conf = {"select": "fine slow"}
@@ -180,24 +239,28 @@ def test_a_run_that_is_marked_as_failed_leaves_its_results(api, runs):
         time.sleep(0.5)
     follow.end(api, "given_up")
     assert ended(api, "given_up") == "failed"
-    left = {"model.tiny.fine": "success", "model.tiny.slow": "error"}
+    found = {"model.tiny.fine": "success", "model.tiny.slow": "error"}
     folder = runs / "dag_id=dbt_dag" / "run_id=given_up"
     deadline = time.monotonic() + 60
     while not (folder / "manifest.json").exists():  # the last file that is written
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    assert results(runs, "given_up") == left
+    assert results(runs, "given_up") == found
     lost = "The task model.tiny.slow ended without a result of dbt; its log says why."
     assert messages(runs, "given_up")["model.tiny.slow"] == lost
     shutil.rmtree(folder)
     assert clear(api, "given_up", "run_results") == "failed"
-    assert ran(api, "given_up") == {
-        "check_dbt": "success",
-        "model.tiny.fine": "success",
-        "model.tiny.slow": "failed",
-        "run_results": "failed",
+    assert left("given_up") == {
+        "ran": {
+            "check_dbt": "success",
+            "model.tiny.fine": "success",
+            "model.tiny.slow": "failed",
+            "run_results": "failed",
+        },
+        "published": {"model.tiny.fine"},
+        "mailed": [],  # Airflow calls nothing for a task that a person has ended
+        "results": found,
     }
-    assert results(runs, "given_up") == left
 
 
 def rebuild(api: Api, environment: dict[str, str]) -> None:
@@ -221,7 +284,7 @@ def text_of_page(api: Api) -> str:
 
 
 def test_a_new_dag_that_airflow_has_paused_is_named_by_the_dag_that_lost_its_models(
-    api, at, project, environment
+    api, at, project, environment, left
 ):
     """One that only this DAG starts, by its assets, is not paused."""
     (project / "models/follower.sql").write_text(
@@ -238,6 +301,12 @@ def test_a_new_dag_that_airflow_has_paused_is_named_by_the_dag_that_lost_its_mod
         time.sleep(0.5)
     assert {dag["dag_id"] for dag in api.dags() if dag["is_paused"]} == {"dbt_dag__fresh"}
     assert triggered(api, "beside", select="fine") == "success"
+    assert left("beside") == {
+        "ran": dict.fromkeys(("check_dbt", "model.tiny.fine", "run_results"), "success"),
+        "published": {"model.tiny.fine"},
+        "mailed": [],
+        "results": {"model.tiny.fine": "success"},
+    }
     assert xcom(api, "beside", "run_results")["paused"] == {"dbt_dag__fresh": 2}
     said = [line["event"] for line in log_of(at, "beside", "run_results")]
     assert any("dbt_dag__fresh is paused: 2 tasks do not run" in line for line in said)

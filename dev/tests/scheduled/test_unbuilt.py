@@ -44,8 +44,9 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(environment) -> dict[str, str]:
-    return environment | dag_arguments(schedule="none", retries=1, retry_delay=1)
+def environment(environment, smtp) -> dict[str, str]:
+    mail = {"to": "team@example.com", "from_email": "a@example.com"}
+    return environment | smtp | dag_arguments("none", mail, retries=1, retry_delay=1)
 
 
 def test_what_the_params_of_a_run_disable_is_skipped_as_in_dbt_build(api, at, runs):
@@ -71,7 +72,7 @@ def test_what_the_params_of_a_run_disable_is_skipped_as_in_dbt_build(api, at, ru
 
 
 def test_a_model_that_the_project_has_no_more_fails_and_publishes_nothing(
-    api, at, runs, project, environment
+    api, at, runs, project, environment, mails
 ):
     (project / "models/gone.sql").rename(project / "models/renamed.sql")
     (project / "models/child.sql").write_text("select id from {{ ref('renamed') }}")
@@ -88,6 +89,7 @@ def test_a_model_that_the_project_has_no_more_fails_and_publishes_nothing(
     }
     assert tries(api, "renamed", "model.tiny.gone", "on_run_start", "on_run_end") == [2, 1, 1]
     assert published(api, "renamed") == {"model.tiny.steady", "model.tiny.extra"}
+    assert [mail["subject"] for mail in mails[1]] == ["dbt_dag: model.tiny.gone"]
     assert results(runs, "renamed") == {
         **dict.fromkeys(HOOKS, "success"),
         "model.tiny.gone": "error",

@@ -69,6 +69,13 @@ def test_the_scheduler_starts_last_when_the_api_server_answers_tasks(at, url):
     assert len(started) == 5
 
 
+def test_dags_are_saved_compressed(at, url):
+    """Or a click on the graph of a large DAG fills the API server's memory."""
+    with postgres.cursor(at, load_secrets(at), "airflow") as cursor:
+        cursor.execute("select data::text, data_compressed is null from serialized_dag")
+        assert set(cursor.fetchall()) == {("null", False)}
+
+
 def test_a_second_up_says_where_the_first_is(local, url):
     assert local("up") == (0, f"Airflow is running already: {url}\n")
 
