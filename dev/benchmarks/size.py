@@ -71,7 +71,9 @@ class Memory(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        while not self.ended.wait(self.every):
+        goes_on = True
+        while goes_on:
+            goes_on = not self.ended.wait(self.every)
             self.most |= count_by_kind(self.at, lambda p: p.memory_full_info().pss >> 20)
 
 
